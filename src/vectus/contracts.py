@@ -189,6 +189,10 @@ class Joins(Protocol):
             UploadNotFound: a part is gone.
         """
 
+    async def bury(self, id: str) -> None:
+        """Free the bytes of a partial whose record says ``taken_by``, if any are left; the record
+        stays as a tombstone. An upload that is not there is no error."""
+
 
 class Lease(Protocol):
     """An upload's lock while it is held."""

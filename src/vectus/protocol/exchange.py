@@ -221,9 +221,7 @@ class Refused(VectusError):
 class Vetoed(Refused):
     """A listener of the application refused, with a status and words of its own."""
 
-    def __init__(
-        self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
+    def __init__(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(Reason.VETOED, text)
         self.status = status
         self.headers = headers

@@ -82,6 +82,11 @@ class Upload:
         return self.length is not None and self.offset == self.length
 
     @property
+    def tag(self) -> str:
+        """A strong validator of a finished upload, as an entity tag: its bytes never change."""
+        return f'"{self.id}-{self.offset}"'
+
+    @property
     def stage(self) -> Stage:
         """Where the upload is in its life: the first row of ``LIFE`` that holds."""
         return next(stage for stage, holds in LIFE if holds(self))
