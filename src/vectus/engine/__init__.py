@@ -1,0 +1,1 @@
+"""The engine: where protocol, lock, storage and listeners meet. It knows contracts only."""

@@ -1,0 +1,335 @@
+"""The engine: one request from its head to its reply, top to bottom.
+
+Nothing here knows HTTP's words, files or sockets: the dialect decodes and encodes, the rules judge,
+the locker and the store act. What outlives a request (finishing, joining, expiring) is in
+``progress``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
+from typing import assert_never
+
+from vectus.contracts import Body, Clock, Lease, Locker, Sink, Store
+from vectus.engine.announce import Announcer
+from vectus.engine.progress import Progress
+from vectus.engine.pump import pump
+from vectus.errors import (
+    LockHeld,
+    LockUnavailable,
+    Overtaken,
+    StoreFull,
+    StoreUnavailable,
+    UploadNotFound,
+)
+from vectus.events import (
+    BeforeCreate,
+    BeforeRequest,
+    BeforeTerminate,
+)
+from vectus.events import Created as CreatedEvent
+from vectus.events import Received as ReceivedEvent
+from vectus.events import Terminated as TerminatedEvent
+from vectus.protocol import cors, rules
+from vectus.protocol.dialects import tus1
+from vectus.protocol.exchange import (
+    Append,
+    Appended,
+    Create,
+    Created,
+    Discover,
+    Discovered,
+    Download,
+    Downloaded,
+    Ending,
+    Inspect,
+    Inspected,
+    Intent,
+    Outcome,
+    Plan,
+    Reason,
+    Received,
+    Refused,
+    Terminate,
+    Terminated,
+)
+from vectus.protocol.messages import Content, Head, Reply
+from vectus.protocol.policy import Feature, Policy
+from vectus.protocol.rules import Action
+from vectus.protocol.upload import Role, Upload
+
+log = logging.getLogger("vectus")
+
+
+def new_id() -> str:
+    """128 random bits: whoever has the URL may write (D13)."""
+    return secrets.token_hex(16)
+
+
+class Engine:
+    """Answers requests; a ``contracts.Handler``.
+
+    Args:
+        store: keeps the uploads.
+        locker: gives out one lease per upload.
+        policy: limits and features in force.
+        announcer: the listeners.
+        clock: seconds since the epoch.
+        lock_timeout: seconds a request waits for an upload's lock.
+        join_timeout: seconds the creation of a final upload waits for its joining.
+        ids: makes ids.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        locker: Locker,
+        policy: Policy,
+        announcer: Announcer,
+        *,
+        clock: Clock,
+        lock_timeout: float = 20.0,
+        join_timeout: float = 10.0,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
+        self.store = store
+        self.locker = locker
+        self.policy = policy
+        self.announcer = announcer
+        self.clock = clock
+        self.progress = Progress(store, locker, policy, announcer, clock)
+        self._lock_timeout = lock_timeout
+        self._join_timeout = join_timeout
+        self._new_id = ids
+
+    async def __call__(self, head: Head, body: Body) -> Reply:
+        """Answer one request."""
+        content = None
+        outcome: Outcome
+        try:
+            outcome, content = await self._answer(head, body)
+        except Exception as error:
+            outcome = refusal_of(error)
+        reply = tus1.encode(outcome, head, self.policy)
+        return reply if content is None else replace(reply, content=content)
+
+    async def _answer(self, head: Head, body: Body) -> tuple[Outcome, Content | None]:
+        intent = tus1.decode(head, self.policy)
+        if not cors.is_preflight(head):
+            await self.announcer.tell(BeforeRequest(head, intent))
+        if isinstance(intent, Download):
+            return await self._download(intent)
+        return await self._perform(intent, head, body), None
+
+    async def _perform(self, intent: Intent, head: Head, body: Body) -> Outcome:
+        match intent:
+            case Discover():
+                return Discovered(self.policy)
+            case Inspect():
+                return await self._inspect(intent, head)
+            case Append():
+                return await self._append(intent, head, body)
+            case Create():
+                return await self._create(intent, head, body)
+            case Terminate():
+                return await self._terminate(intent, head)
+            case Download():
+                raise AssertionError("downloads are answered with content")
+        assert_never(intent)
+
+    # --- Asking and taking back -------------------------------------------------------------------
+
+    async def _inspect(self, intent: Inspect, head: Head) -> Outcome:
+        async with self._hold(intent.id) as lease:
+            upload = await self._load(intent.id, lease)
+            upload = await self._finish_or_wait(upload, lease, head)
+        if upload.role is Role.FINAL and not upload.finished:
+            await self.progress.drive(upload.id, patience=1.0)
+            upload = await self.progress.review(await self.store.load(upload.id))
+        rules.admit(Action.INSPECT, upload, self.policy, self.clock())
+        return Inspected(upload)
+
+    async def _finish_or_wait(self, upload: Upload, lease: Lease, head: Head) -> Upload:
+        """Finish what only waits for it; where that fails, the client is to ask again (D3)."""
+        try:
+            return await self.progress.finish(upload, lease, head)
+        except Exception as error:
+            self.progress.owe(upload.id, error)
+            raise Refused(*rules.FINISHING) from error
+
+    async def _terminate(self, intent: Terminate, head: Head) -> Outcome:
+        async with self._hold(intent.id) as lease:
+            upload = await self._load(intent.id, lease)
+            await self.progress.check_unpinned(upload)
+            rules.admit(Action.TERMINATE, upload, self.policy, self.clock())
+            await self.announcer.tell(BeforeTerminate(head, upload))
+            await self.store.remove(intent.id)
+            lease.retire()
+        await self.announcer.tell(TerminatedEvent(head, upload))
+        return Terminated()
+
+    async def _download(self, intent: Download) -> tuple[Outcome, Content | None]:
+        """No lock: what is finished never changes, and what is removed stays readable."""
+        upload = await self.store.load(intent.id)
+        outcome = rules.admit_download(intent, upload, self.policy, self.clock())
+        if not isinstance(outcome, Downloaded):
+            return outcome, None
+        return outcome, await self.store.read(upload, outcome.start, outcome.stop)
+
+    # --- Appending --------------------------------------------------------------------------------
+
+    async def _append(self, intent: Append, head: Head, body: Body) -> Outcome:
+        async with self._hold(intent.id, body) as lease:
+            upload = await self._load(intent.id, lease)
+            upload = await self.progress.finish(upload, lease, head)
+            plan = rules.admit_append(intent, upload, self.policy, self.clock())
+            return Appended(await self._receive(upload, plan, lease, head, body))
+
+    async def _receive(
+        self, upload: Upload, plan: Plan, lease: Lease, head: Head, body: Body
+    ) -> Upload:
+        """Take a body in, commit what counts of it, and finish the upload if that was all."""
+        async with self._sink(upload, plan) as sink:
+            received = await pump(body, sink, plan, tus1.claim_of)
+            upload = self._settle(plan, upload, received, lease)
+            await sink.commit(upload)
+        if received.count:
+            await self.announcer.tell(ReceivedEvent(head, upload, received.count))
+        upload = await self.progress.finish(upload, lease, head)
+        if received.ending is Ending.CANCELLED:
+            raise asyncio.CancelledError
+        rules.acknowledge(upload, received)
+        return upload
+
+    def _sink(self, upload: Upload, plan: Plan) -> AbstractAsyncContextManager[Sink]:
+        """What is finished is opened for nothing any more."""
+        return Nothing() if upload.finished else self.store.append(upload, plan)
+
+    def _settle(self, plan: Plan, upload: Upload, received: Received, lease: Lease) -> Upload:
+        try:
+            settled = rules.settle(plan, upload, received, self.policy, self.clock())
+        except Refused:
+            if received.ending is Ending.CANCELLED:
+                raise asyncio.CancelledError from None
+            raise
+        return self.progress.finish_early(replace(settled, fence=lease.fence))
+
+    # --- Creating ---------------------------------------------------------------------------------
+
+    async def _create(self, intent: Create, head: Head, body: Body) -> Outcome:
+        sources = [await self.progress.find(part) for part in intent.parts]
+        if twin := await self._joined_before(intent, sources):
+            return Created(twin, received=False)
+        id, now = self._new_id(), self.clock()
+        upload = rules.admit_create(intent, sources, self.policy, id, now)
+        await self.announcer.tell(BeforeCreate(head, upload))
+        if upload.role is Role.FINAL:
+            return await self._create_final(upload, head)
+        return await self._create_plain(upload, intent, head, body)
+
+    async def _create_plain(
+        self, upload: Upload, intent: Create, head: Head, body: Body
+    ) -> Outcome:
+        async with self._hold(upload.id, body) as lease:
+            await self.store.create(replace(upload, fence=lease.fence))
+            try:
+                await self.announcer.tell(CreatedEvent(head, upload))
+                if intent.payload and Feature.CREATION_WITH_UPLOAD in self.policy.features:
+                    plan = rules.plan(intent.payload, upload, upload.length, self.policy)
+                    upload = await self._receive(upload, plan, lease, head, body)
+                    return Created(upload, received=True)
+                return Created(await self.progress.finish(upload, lease, head), received=False)
+            except Exception as error:
+                raise self._with_location(error, upload) from error
+
+    def _with_location(self, error: Exception, upload: Upload) -> Refused:
+        """Every answer after an upload exists says where it is: else nobody can resume it."""
+        refused = refusal_of(error)
+        refused.upload = refused.upload or upload
+        return refused
+
+    async def _joined_before(
+        self, intent: Create, sources: Sequence[Upload | None]
+    ) -> Upload | None:
+        """Find the final upload that took these very partials over (D8): the client repeats a
+        request whose answer it never saw."""
+        takers = {source.taken_by for source in sources if source is not None}
+        taker = takers.pop() if len(takers) == 1 and None not in sources else None
+        final = await self.progress.find(taker) if taker else None
+        return final if final is not None and final.parts == intent.parts else None
+
+    async def _create_final(self, upload: Upload, head: Head) -> Outcome:
+        await self.store.create(upload)
+        await self.announcer.tell(CreatedEvent(head, upload))
+        try:
+            await self.progress.drive(upload.id, patience=self._join_timeout)
+        except StoreFull:
+            if await self.progress.withdraw(upload.id):
+                raise
+        except Exception as error:
+            raise self._with_location(error, upload) from error
+        return Created(await self.store.load(upload.id), received=False)
+
+    # --- Locking and loading ----------------------------------------------------------------------
+
+    def _hold(self, id: str, body: Body | None = None) -> AbstractAsyncContextManager[Lease]:
+        """Take an upload's lock; a body that is being received under it ends when it is wanted."""
+        wanted = partial(body.stop, Ending.WANTED) if body else None
+        lost = partial(body.stop, Ending.LOST) if body else None
+        return self.locker.hold(id, wanted, lost, patience=self._lock_timeout)
+
+    async def _load(self, id: str, lease: Lease) -> Upload:
+        try:
+            return await self.store.load(id)
+        except UploadNotFound:
+            lease.retire()
+            raise
+
+
+class Nothing:
+    """A sink for an upload that takes no more: of no byte, or of none that would count."""
+
+    count = 0
+
+    def write(self, data: memoryview) -> None:
+        """Never called with bytes: there is no room for any."""
+
+    async def commit(self, upload: Upload) -> None:
+        """Nothing has changed."""
+
+    async def __aenter__(self) -> Sink:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+UNAVAILABLE = (StoreUnavailable, LockUnavailable, OSError)
+
+
+def refusal_of(error: Exception) -> Refused:
+    """Translate whatever went wrong into a refusal. What is our fault goes to the log under an
+    id, and the client is told the id alone."""
+    match error:
+        case Refused():
+            return error
+        case UploadNotFound():
+            return Refused(Reason.NOT_FOUND, "There is no such upload.")
+        case LockHeld():
+            return Refused(Reason.LOCKED, "Another request is working on the upload.")
+        case Overtaken():
+            return Refused(Reason.DISPLACED, "The upload was taken over.")
+        case StoreFull():
+            return Refused(Reason.FULL, "The server has no room left.")
+    mark = secrets.token_hex(4)
+    if isinstance(error, UNAVAILABLE):
+        log.warning("[%s] A back end is away: %r", mark, error)
+        return Refused(Reason.UNAVAILABLE, f"The server cannot do it now (error {mark}).")
+    log.error("[%s] A request failed.", mark, exc_info=error)
+    return Refused(Reason.INTERNAL, f"Something went wrong (error {mark}).")

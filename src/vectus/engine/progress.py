@@ -1,0 +1,278 @@
+"""What an upload still needs after its last byte: finishing, joining, and at the end expiring.
+
+Every step is recorded before the next begins, so that it can be driven on after a crash, by a
+request or by the sweeper, as often as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from vectus.contracts import Clock, Joins, Lease, Locker, Store
+from vectus.engine.announce import Announcer
+from vectus.errors import LockHeld, UploadNotFound
+from vectus.events import BeforeFinish, Expired, Finished
+from vectus.protocol import rules
+from vectus.protocol.exchange import Reason, Refused
+from vectus.protocol.messages import Head
+from vectus.protocol.policy import Policy
+from vectus.protocol.upload import Role, Stage, Upload
+
+log = logging.getLogger("vectus")
+
+PATIENCE = 5.0
+"""Seconds that background work waits for a lock it needs; it never asks a holder to let go."""
+
+
+class Progress:
+    """Drives uploads on. See ``Engine`` for its arguments."""
+
+    def __init__(
+        self, store: Store, locker: Locker, policy: Policy, announcer: Announcer, clock: Clock
+    ) -> None:
+        self._store = store
+        self._locker = locker
+        self._policy = policy
+        self._announcer = announcer
+        self._clock = clock
+        self._drives: dict[str, asyncio.Task[None]] = {}
+        self.owed: set[str] = set()
+        """Uploads whose next step failed here, to be tried again by the sweeper."""
+
+    async def find(self, id: str) -> Upload | None:
+        """Load an upload, or return None where there is none."""
+        try:
+            return await self._store.load(id)
+        except UploadNotFound:
+            return None
+
+    # --- Finishing: under the upload's lock -------------------------------------------------------
+
+    def finish_early(self, upload: Upload) -> Upload:
+        """Mark a complete upload finished before it is committed, where no listener wants a say:
+        one record is written instead of two."""
+        if upload.stage is not Stage.FINISHING or self._has_say(upload):
+            return upload
+        return self._as_finished(upload)
+
+    async def finish(self, upload: Upload, lease: Lease, request: Head | None) -> Upload:
+        """Take an upload that is complete, and not recorded as finished, or not announced, to its
+        end; return any other as it is.
+
+        Raises:
+            Vetoed: a listener refused; the upload stays unfinished.
+        """
+        if upload.stage is Stage.FINISHING:
+            if self._has_say(upload):
+                await self._announcer.tell(BeforeFinish(request, upload))
+            upload = self._as_finished(replace(upload, fence=lease.fence))
+            await self._store.save(upload)
+        if upload.finished:
+            lease.retire()
+            upload = await self._announce(upload, request)
+        return upload
+
+    def _has_say(self, upload: Upload) -> bool:
+        return upload.role is not Role.PARTIAL and self._announcer.wanted(BeforeFinish)
+
+    def _as_finished(self, upload: Upload) -> Upload:
+        silent = upload.role is Role.PARTIAL or not self._announcer.wanted(Finished)
+        finished = rules.finish(upload, self._policy, self._clock())
+        return replace(finished, announced=silent)
+
+    async def _announce(self, upload: Upload, request: Head | None) -> Upload:
+        if not upload.announced:
+            await self._announcer.tell(Finished(request, upload))
+            upload = replace(upload, announced=True)
+            await self._store.save(upload)
+        if upload.role is Role.PARTIAL:
+            await self._wake_finals(upload.id)
+        return upload
+
+    async def _wake_finals(self, partial: str) -> None:
+        if isinstance(self._store, Joins):
+            for final in await self._store.finals(partial):
+                self._start(final)
+
+    # --- Driving on: in the background ------------------------------------------------------------
+
+    def owe(self, id: str, error: Exception) -> None:
+        """Note that an upload's next step failed, so that the sweeper tries it again soon."""
+        log.warning("Upload %s waits to be finished: %r", id, error)
+        self.owed.add(id)
+
+    async def drive(self, id: str, patience: float) -> None:
+        """Drive an upload on, and wait for it up to ``patience`` seconds; it goes on after them.
+
+        Raises:
+            VectusError, OSError: it failed within that time.
+        """
+        drive = self._start(id)
+        await asyncio.wait([drive], timeout=patience)
+        if drive.done() and not drive.cancelled():
+            drive.result()
+
+    def _start(self, id: str) -> asyncio.Task[None]:
+        if id not in self._drives:
+            drive = asyncio.get_running_loop().create_task(self._drive(id))
+            self._drives[id] = drive
+            drive.add_done_callback(lambda done: self._ended(id, done))
+        return self._drives[id]
+
+    def _ended(self, id: str, drive: asyncio.Task[None]) -> None:
+        self._drives.pop(id, None)
+        if not drive.cancelled() and (error := drive.exception()):
+            assert isinstance(error, Exception)
+            self.owe(id, error)
+
+    async def _drive(self, id: str) -> None:
+        """One drive of one upload. Somebody else at work on it, or its end, is no failure."""
+        try:
+            upload = await self._store.load(id)
+            if upload.stage in (Stage.AWAITING, Stage.JOINING):
+                await self._join(id)
+            async with self._locker.hold(id, ask=False, patience=PATIENCE) as lease:
+                await self.finish(await self._store.load(id), lease, None)
+        except (UploadNotFound, LockHeld):
+            return
+
+    async def withdraw(self, id: str) -> bool:
+        """Remove a final upload that nobody has begun to join; say whether it was removed."""
+        async with self._locker.hold(id, ask=False, patience=PATIENCE) as lease:
+            if (await self._store.load(id)).stage is not Stage.AWAITING:
+                return False
+            await self._store.remove(id)
+            lease.retire()
+            return True
+
+    async def aclose(self) -> None:
+        """Stop what goes on in the background; it goes on at the next start."""
+        drives = list(self._drives.values())
+        for drive in drives:
+            drive.cancel()
+        await asyncio.gather(*drives, return_exceptions=True)
+
+    # --- Joining ----------------------------------------------------------------------------------
+
+    async def review(self, upload: Upload) -> Upload:
+        """Return an upload as a client is to see it: a final that waits has the length, or the
+        failure, that its partials give it."""
+        if upload.stage is not Stage.AWAITING:
+            return upload
+        return rules.review_final(upload, await self._partials(upload), self._policy)
+
+    async def _partials(self, final: Upload) -> list[Upload | None]:
+        return [await self.find(part) for part in final.parts]
+
+    async def _join(self, id: str) -> None:
+        """Join a final upload, if all its partials are complete.
+
+        The joining has a lock of its own, so that the upload can be asked about meanwhile.
+        """
+        assert isinstance(self._store, Joins)
+        async with self._locker.hold(f"joining-{id}"[:128], ask=False, patience=0) as lease:
+            lease.retire()
+            final = await self._pin(id)
+            if final is None or not rules.pinning(final):
+                return
+            partials = [p for p in await self._partials(final) if p is not None]
+            await self._store.join(final, partials, take_over=self._policy.drop_partials)
+            await self._joined(final)
+
+    async def _pin(self, id: str) -> Upload | None:
+        """Record that a final upload is being joined, with its partials' locks held meanwhile, so
+        that none can be removed before or after unnoticed."""
+        final = await self._store.load(id)
+        if final.stage is Stage.AWAITING:
+            async with AsyncExitStack() as locks:
+                for part in sorted(set(final.parts)):  # one order everywhere: no ring of waiters
+                    lock = self._locker.hold(part, ask=False, patience=PATIENCE)
+                    await locks.enter_async_context(lock)
+                final = await self._record_joining(final)
+        if rules.pinning(final) and self._policy.drop_partials:
+            await self._take_over(final)
+        return final
+
+    async def _record_joining(self, final: Upload) -> Upload:
+        assert isinstance(self._store, Joins)
+        partials = await self._partials(final)
+        reviewed = rules.review_final(final, partials, self._policy)
+        if reviewed.failed is None:
+            if not rules.joinable(partials):
+                return final
+            await self._store.reserve(reviewed, [p for p in partials if p is not None])
+            reviewed = replace(reviewed, joining=True)
+        async with self._locker.hold(final.id, ask=False, patience=PATIENCE) as lease:
+            await self._store.load(final.id)  # it may have been terminated meanwhile
+            reviewed = replace(reviewed, fence=lease.fence)
+            await self._store.save(reviewed)
+        return reviewed
+
+    async def _take_over(self, final: Upload) -> None:
+        """Leave a tombstone for every partial: its bytes belong to the final upload now."""
+        for part in dict.fromkeys(final.parts):
+            async with self._locker.hold(part, ask=False, patience=PATIENCE) as lease:
+                upload = await self.find(part)
+                if upload is not None and upload.taken_by is None:
+                    taken = replace(upload, taken_by=final.id, fence=lease.fence)
+                    await self._store.save(taken)
+
+    async def _joined(self, final: Upload) -> None:
+        """Record that the bytes are there, and only then let go of the partials'."""
+        assert isinstance(self._store, Joins)
+        async with self._locker.hold(final.id, ask=False, patience=PATIENCE) as lease:
+            final = await self._store.load(final.id)
+            if rules.pinning(final):
+                assert final.length is not None
+                final = replace(final, offset=final.length, joining=False, fence=lease.fence)
+                await self._store.save(final)
+        if self._policy.drop_partials:
+            for part in dict.fromkeys(final.parts):
+                await self._store.bury(part)
+
+    async def check_unpinned(self, upload: Upload) -> None:
+        """Refuse to touch a partial whose bytes are being joined (D8)."""
+        for final in await self._finals(upload):
+            if rules.pinning(final):
+                raise Refused(Reason.PINNED, "The upload is being joined into a final one.")
+
+    async def _finals(self, upload: Upload) -> Sequence[Upload]:
+        if upload.role is not Role.PARTIAL or not isinstance(self._store, Joins):
+            return ()
+        found = [await self.find(id) for id in await self._store.finals(upload.id)]
+        return [final for final in found if final is not None]
+
+    # --- Sweeping ---------------------------------------------------------------------------------
+
+    async def sweep(self, upload: Upload) -> None:
+        """Do for one upload, as a scan found it, what its time and stage call for."""
+        if rules.expired(upload, self._policy, self._clock()):
+            await self._expire(upload.id)
+        elif rules.unsettled(upload):
+            self._start(upload.id)
+
+    async def sweep_owed(self) -> None:
+        """Try again what failed here."""
+        owed, self.owed = self.owed, set()
+        for id in owed:
+            self._start(id)
+
+    async def _expire(self, id: str) -> None:
+        """Remove an upload whose time is over, if nobody works on it (D7)."""
+        try:
+            async with self._locker.hold(id, ask=False, patience=0) as lease:
+                upload = await self._store.load(id)
+                if not rules.expired(upload, self._policy, self._clock()) or await self._finals(
+                    upload
+                ):
+                    return
+                await self._store.remove(id)
+                lease.retire()
+        except (LockHeld, UploadNotFound):
+            return
+        if upload.stage is not Stage.GONE:
+            await self._announcer.tell(Expired(None, upload))
