@@ -1,0 +1,110 @@
+"""What the lockers' tests share: both event loops, and processes that hold locks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from vectus.locks.file import FileLocker
+
+DRIVER = Path(__file__).parent / "lock_driver.py"
+LIMIT = 30.0
+
+Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> Loops:
+    """Run every test here on both event loops (on one of them, before pytest-asyncio 1.4), and with
+    tasks that start eagerly where Python has them."""
+    eager = {"eager": eager_loop} if sys.version_info >= (3, 12) else {}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop, **eager}
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop whose tasks start before ``create_task`` returns."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    return loop
+
+
+class Peer:
+    """Another process that holds locks, as ``lock_driver.py`` says."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        """Return the next line it prints, empty at its end."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(LIMIT):
+            return (await self.process.stdout.readline()).decode().strip()
+
+    async def end(self) -> int:
+        """Wait for its end and return its exit code."""
+        async with asyncio.timeout(LIMIT):
+            return await self.process.wait()
+
+    def tell(self, line: str) -> None:
+        """Give it a line to read."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+
+
+Start = Callable[..., Awaitable[Peer]]
+
+
+@pytest.fixture
+async def start_peer(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start processes, given a mode of the driver and its arguments. They run on this test's kind
+    of event loop, lock in the folder ``locks``, and are killed after the test."""
+    started: list[Peer] = []
+    loop = "uvloop" if isinstance(asyncio.get_running_loop(), uvloop.Loop) else "asyncio"
+
+    async def start(mode: str, *arguments: object) -> Peer:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(DRIVER),
+            loop,
+            mode,
+            str(tmp_path / "locks"),
+            *map(str, arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        started.append(Peer(process))
+        return started[-1]
+
+    yield start
+    for peer in started:
+        with suppress(ProcessLookupError):
+            peer.process.kill()
+    for peer in started:
+        assert peer.process.stdin is not None
+        peer.process.stdin.close()  # with their input its children end as well
+        async with asyncio.timeout(LIMIT):
+            await peer.process.communicate()
+
+
+@pytest.fixture
+async def files(tmp_path: Path) -> AsyncIterator[FileLocker]:
+    """A locker in the folder ``locks``, which is not there yet."""
+    locker = FileLocker(tmp_path / "locks")
+    yield locker
+    await locker.aclose()
+
+
+@pytest.fixture
+async def more_files(tmp_path: Path) -> AsyncIterator[FileLocker]:
+    """Another locker in the same folder."""
+    locker = FileLocker(tmp_path / "locks")
+    yield locker
+    await locker.aclose()
