@@ -1,0 +1,121 @@
+"""Goes through a directory of uploads slice by slice: what is there, and what crashes left over.
+
+It holds no locks, so it removes only what nobody can be using: names that only we give, after the
+upload they belong to is gone, and drafts after an hour. Never a file of somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+
+from vectus.errors import StoreError, UploadNotFound
+from vectus.protocol.messages import ID
+from vectus.protocol.upload import Role, Upload
+from vectus.stores.durable import drop
+from vectus.stores.folder import GONE, INFO, Folder
+
+SLICE = 128
+"""How many names are looked at in one call."""
+
+OLD = 3600.0
+"""After how many seconds a draft belongs to nobody."""
+
+
+class Walk:
+    """One pass over a directory. Every call blocks.
+
+    Args:
+        folder: the directory.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._names: Iterator[os.DirEntry[str]] | None = None
+        self._opened = ExitStack()
+        self._noted: set[str] = set()
+
+    def step(self) -> list[Upload] | None:
+        """Look at the next names; return the uploads among them, or None after the last name."""
+        if self._names is None:
+            self._names = self._opened.enter_context(os.scandir(self._folder.directory))
+            self._noted = set(self._folder.ledger.names())
+        names = [entry.name for entry in islice(self._names, SLICE)]
+        if not names:
+            self._tidy_notes()
+            return None
+        return [upload for name in names if (upload := self._visit(name))]
+
+    def close(self) -> None:
+        """Free the directory, however far the walk has come."""
+        self._opened.close()
+
+    def _visit(self, name: str) -> Upload | None:
+        id, dot, ending = name.partition(".")
+        if not dot or not ID.fullmatch(id):
+            return None
+        if dot + ending == INFO:
+            return self._load(id)
+        if dot + ending == GONE:
+            self._folder.finish_removal(id)
+        elif ending.startswith("info.") and ending.endswith(".tmp"):
+            self._tidy_draft(id, os.path.join(self._folder.directory, name))
+        return None
+
+    def _load(self, id: str) -> Upload | None:
+        try:
+            upload = self._folder.load(id)
+            if upload.taken_by is not None and not self._is_wanted(upload.taken_by):
+                self._folder.bury(id)
+        except (StoreError, OSError):
+            return None
+        self._enlist(upload)
+        return upload
+
+    def _is_wanted(self, final: str) -> bool:
+        """Whether a final upload still needs the data of partials that it took over."""
+        try:
+            upload = self._folder.load(final)
+        except UploadNotFound:
+            return False
+        return not upload.complete and upload.failed is None
+
+    def _enlist(self, upload: Upload) -> None:
+        """A power cut may have lost the note of a final upload, and tusd's never had one."""
+        is_open = not upload.finished and upload.failed is None
+        if upload.role is Role.FINAL and is_open and upload.id not in self._noted:
+            self._folder.ledger.enlist(upload.id, upload.parts)
+
+    def _tidy_draft(self, id: str, path: str) -> None:
+        """Drop an old draft, and the data file that claimed the id of an upload never made."""
+        if not _is_old(path):
+            return
+        info, data = (os.path.join(self._folder.directory, name) for name in (id + INFO, id))
+        if not os.path.lexists(info) and _is_empty(data):
+            drop(data)
+        drop(path)
+
+    def _tidy_notes(self) -> None:
+        """Drop old notes of uploads that are closed, and drafts of notes."""
+        ledger = self._folder.ledger
+        for name in ledger.names():
+            path = os.path.join(ledger.directory, name)
+            if _is_old(path) and ("." in name or not self._folder.is_open(name)):
+                drop(path)
+
+
+def _is_old(path: str) -> bool:
+    try:
+        return time.time() - os.stat(path).st_mtime > OLD
+    except OSError:
+        return False
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return False

@@ -1,0 +1,713 @@
+"""What every store must do: suites to inherit from, for our stores and for yours.
+
+They know the contract only; how a store does it must never matter here. They run under pytest with
+pytest-asyncio in its automatic mode::
+
+    class TestMyStore(StoreSuite, ScanSuite, JoinSuite):
+        @pytest.fixture
+        async def store(self):
+            store = MyStore()
+            yield store
+            await store.aclose()
+
+        async def reopen(self, store):
+            return MyStore()  # on what the other process left
+
+``ScanSuite`` and ``JoinSuite`` are for stores that are ``Scans`` and ``Joins``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+
+from vectus.contracts import Joins, Scans, Sink, Store
+from vectus.errors import Overtaken, UploadExists, UploadNotFound
+from vectus.protocol.exchange import Payload, Plan
+from vectus.protocol.upload import Role, Stage, Upload
+
+ID = "0123456789abcdef-_ABCDEF"
+LIMIT = 20.0
+"""Seconds that anything may take before the test fails."""
+
+ODD_SIZES = (1, 4095, 65537, 1, 1_048_579, 300_007, 2_500_001)
+"""Sizes of pieces that meet no boundary of a block, a page or a buffer."""
+
+FULL = Upload(
+    ID,
+    length=1000,
+    metadata="filename d29ybGQ=,is_confidential,raw gIGC/w==",
+    created=1_700_000_000.25,
+    expires=1_700_086_400.0,
+    fence=7,
+)
+"""An upload that uses whatever a record can hold at its creation."""
+
+CHANGES: dict[str, Upload] = {
+    "length": replace(FULL, length=None),
+    "largest length": replace(FULL, length=2**63 - 1),
+    "metadata": replace(FULL, metadata=None),
+    "empty values": replace(FULL, metadata="a,b ,c"),
+    "bytes": replace(FULL, metadata="caf\xc3\xa9 w6k="),
+    "expires": replace(FULL, expires=None),
+    "failed": replace(FULL, failed='A partial is gone: "why?" – \u2603'),
+    "pending": replace(FULL, pending=0),
+    "fence": replace(FULL, fence=2**40),
+    "partial": replace(FULL, role=Role.PARTIAL, concat="partial"),
+    "taken by": replace(FULL, role=Role.PARTIAL, taken_by="final", offset=1000, finished=True),
+    "final": replace(FULL, role=Role.FINAL, concat="final;/files/a b", parts=("a", "b", "a")),
+    "joining": replace(FULL, role=Role.FINAL, parts=("a",), joining=True),
+    "finished": replace(FULL, length=0, finished=True),
+    "announced": replace(FULL, length=0, finished=True, announced=True),
+}
+"""Records that each differ in something, by what it is."""
+
+
+class Joining(Store, Joins, Protocol):
+    """A store that can join."""
+
+
+class Scanning(Store, Scans, Protocol):
+    """A store that can be scanned."""
+
+
+def pattern(size: int, seed: int = 0) -> bytes:
+    """Return bytes that nothing else has."""
+    return hashlib.shake_128(seed.to_bytes(8)).digest(size)
+
+
+def plan(start: int, room: int | None = None, *, revocable: bool = False) -> Plan:
+    """Return a plan for an append at ``start``."""
+    return Plan(start, room, None, Payload(None), revocable)
+
+
+async def give(sink: Sink, data: bytes) -> None:
+    """Write a piece from memory that is used again afterwards."""
+    memory = bytearray(data)
+    waiting = sink.write(memoryview(memory))
+    if waiting is not None:
+        await waiting
+    memory[:] = bytes(len(memory))
+
+
+async def put(store: Store, id: str, data: bytes, *, revocable: bool = False) -> Upload:
+    """Append a piece to an upload as it is now, and commit it."""
+    upload = await store.load(id)
+    async with store.append(upload, plan(upload.offset, revocable=revocable)) as sink:
+        await give(sink, data)
+        await sink.commit(replace(upload, offset=upload.offset + len(data)))
+    return await store.load(id)
+
+
+async def fill(store: Store, upload: Upload, data: bytes) -> Upload:
+    """Create an upload that is finished."""
+    await store.create(replace(upload, length=len(data)))
+    upload = await put(store, upload.id, data)
+    upload = replace(upload, finished=True, announced=True)
+    await store.save(upload)
+    return await store.load(upload.id)
+
+
+async def bytes_of(store: Store, id: str, start: int = 0, stop: int | None = None) -> bytes:
+    """Return the bytes of an upload that count."""
+    upload = await store.load(id)
+    content = await store.read(upload, start, upload.offset if stop is None else stop)
+    try:
+        return b"".join([block async for block in content.blocks()])
+    finally:
+        await content.aclose()
+
+
+async def cancel_when(
+    work: Callable[[], Coroutine[object, object, None]], turns: int
+) -> asyncio.Task[None]:
+    """Run something, cancel it after so many turns of the loop, and wait for its end."""
+    task = asyncio.ensure_future(work())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait((task,), timeout=LIMIT)
+    assert task.done()
+    return task
+
+
+class Suite:
+    """What the suites share."""
+
+    async def reopen(self, store: Store) -> Store:
+        """Return a store on the same data, as it is after the process that used ``store`` died.
+
+        Overwrite it if the store outlives its process.
+        """
+        return store
+
+
+class StoreSuite(Suite):
+    """What is true of every store."""
+
+    # --- Records ------------------------------------------------------------------------------
+
+    async def test_an_upload_is_loaded_as_it_was_created(self, store: Store) -> None:
+        """``create`` keeps a new upload without bytes."""
+        await store.create(FULL)
+
+        assert await store.load(ID) == FULL
+
+    @pytest.mark.parametrize("what", CHANGES)
+    async def test_a_record_keeps_whatever_it_says(self, store: Store, what: str) -> None:
+        """``save`` replaces the record, every field of it, also for another process."""
+        await store.create(replace(CHANGES[what], pending=None, finished=False, taken_by=None))
+        await store.save(CHANGES[what])
+
+        assert await store.load(ID) == CHANGES[what]
+        assert await (await self.reopen(store)).load(ID) == CHANGES[what]
+
+    async def test_an_id_is_given_out_once(self, store: Store) -> None:
+        """Creating an upload that exists fails, and leaves the first one alone."""
+        await store.create(FULL)
+        await put(store, ID, b"first")
+
+        with pytest.raises(UploadExists):
+            await store.create(replace(FULL, length=3))
+        assert await store.load(ID) == replace(FULL, offset=5)
+        assert await bytes_of(store, ID) == b"first"
+
+    @pytest.mark.parametrize(
+        "id", ["missing", "", ".", "..", "../" + ID, "a/b", "a.b", ID + "\n", "a\0b", "x" * 129]
+    )
+    async def test_what_is_not_there_is_not_found(self, store: Store, id: str) -> None:
+        """D13: an id that names nothing, or cannot be one, is not found by any method."""
+        upload = replace(FULL, id=id)
+
+        with pytest.raises(UploadNotFound):
+            await store.load(id)
+        with pytest.raises(UploadNotFound):
+            await store.save(upload)
+        with pytest.raises(UploadNotFound):
+            await store.read(upload, 0, 0)
+        with pytest.raises(UploadNotFound):
+            await store.remove(id)
+        with pytest.raises(UploadNotFound):
+            async with store.append(upload, plan(0)):
+                pass
+
+    async def test_no_upload_is_made_under_what_is_no_id(self, store: Store) -> None:
+        """D13: ids are checked again where they become names of something."""
+        with pytest.raises(ValueError, match="id"):
+            await store.create(replace(FULL, id="../" + ID))
+
+    async def test_saving_keeps_the_bytes(self, store: Store) -> None:
+        """``save`` changes the record only."""
+        await store.create(FULL)
+        upload = await put(store, ID, b"bytes")
+        await store.save(replace(upload, expires=None, fence=9))
+
+        assert await store.load(ID) == replace(upload, expires=None, fence=9)
+        assert await bytes_of(store, ID) == b"bytes"
+
+    async def test_an_overtaken_writer_cannot_save(self, store: Store) -> None:
+        """A record under a later lease's number is not replaced by an earlier one's."""
+        await store.create(FULL)
+        await store.save(replace(FULL, fence=8))
+
+        with pytest.raises(Overtaken):
+            await store.save(replace(FULL, expires=None))
+        assert await store.load(ID) == replace(FULL, fence=8)
+
+    # --- Appending ----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_committed_bytes_count(self, store: Store, *, revocable: bool) -> None:
+        """Bytes in odd pieces over several appends come out as they went in."""
+        data = pattern(sum(ODD_SIZES))
+        await store.create(replace(FULL, length=len(data)))
+        at = 0
+        for size in ODD_SIZES:
+            upload = await put(store, ID, data[at : at + size], revocable=revocable)
+            at += size
+            assert upload == replace(FULL, length=len(data), offset=at)
+
+        assert await bytes_of(store, ID) == data
+        assert await bytes_of(await self.reopen(store), ID) == data
+
+    async def test_pieces_of_one_append_follow_each_other(self, store: Store) -> None:
+        """Writes go behind one another, and ``count`` says how many bytes were taken."""
+        data = pattern(sum(ODD_SIZES))
+        await store.create(replace(FULL, length=len(data)))
+        async with store.append(FULL, plan(0)) as sink:
+            for size in ODD_SIZES:
+                await give(sink, data[sink.count : sink.count + size])
+            assert sink.count == len(data)
+            await sink.commit(replace(FULL, length=len(data), offset=len(data)))
+
+        assert await bytes_of(store, ID) == data
+
+    async def test_an_empty_piece_is_taken(self, store: Store) -> None:
+        """A write of nothing changes nothing."""
+        await store.create(FULL)
+
+        assert await put(store, ID, b"") == FULL
+
+    async def test_a_commit_replaces_the_record(self, store: Store) -> None:
+        """What the request declared or moved on is kept with its bytes."""
+        await store.create(replace(FULL, length=None))
+        upload = await store.load(ID)
+        committed = replace(upload, offset=3, length=3, expires=9.0, fence=8, finished=True)
+        async with store.append(upload, plan(0)) as sink:
+            await give(sink, b"abc")
+            await sink.commit(committed)
+
+        assert await store.load(ID) == committed
+        assert await (await self.reopen(store)).load(ID) == committed
+
+    async def test_abandoned_plain_bytes_stay(self, store: Store) -> None:
+        """D1: each plain write that returned is a commit."""
+        await store.create(FULL)
+        async with store.append(FULL, plan(0)) as sink:
+            await give(sink, b"kept")
+
+        assert await store.load(ID) == replace(FULL, offset=4)
+        assert await bytes_of(store, ID) == b"kept"
+
+    async def test_abandoned_revocable_bytes_never_came(self, store: Store) -> None:
+        """D10: what is not verified leaves the upload exactly as it was."""
+        await store.create(FULL)
+        before = await put(store, ID, b"kept")
+        async with store.append(before, plan(4, revocable=True)) as sink:
+            await give(sink, b"wrong")
+
+        assert await store.load(ID) == before
+        assert await bytes_of(store, ID) == b"kept"
+        assert await put(store, ID, b"!") == replace(before, offset=5)
+        assert await bytes_of(store, ID) == b"kept!"
+
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_a_failure_inside_abandons(self, store: Store, *, revocable: bool) -> None:
+        """An exception leaves the context like any other end, and goes on."""
+        await store.create(FULL)
+
+        async def append() -> None:
+            async with store.append(FULL, plan(0, revocable=revocable)) as sink:
+                await give(sink, b"data")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await append()
+        assert await store.load(ID) == replace(FULL, offset=0 if revocable else 4)
+
+    async def test_plain_bytes_survive_a_crash(self, store: Store) -> None:
+        """D1: kill -9 loses nothing that ``write`` returned for."""
+        await store.create(FULL)
+        async with AsyncExitStack() as never_left:
+            sink = await never_left.enter_async_context(store.append(FULL, plan(0)))
+            await give(sink, b"kept")
+            after = await self.reopen(store)
+
+            assert await after.load(ID) == replace(FULL, offset=4)
+
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_unverified_bytes_do_not_survive_a_crash(
+        self, store: Store, *, revocable: bool
+    ) -> None:
+        """D1: after kill -9 an upload is where its unjudged append began, and goes on there."""
+        await store.create(FULL)
+        before = await put(store, ID, b"kept")
+        never_left = store.append(before, plan(4, revocable=True))
+        await give(await never_left.__aenter__(), b"unverified and long")
+        after = await self.reopen(store)
+        found = await after.load(ID)
+
+        assert replace(found, pending=None) == before
+        async with after.append(found, plan(4, revocable=revocable)) as sink:
+            await give(sink, b", new")
+            await sink.commit(replace(found, offset=9))
+        assert await after.load(ID) == replace(before, offset=9)
+        assert await bytes_of(after, ID) == b"kept, new"
+
+    async def test_a_plain_append_after_a_crash_counts_as_it_comes(self, store: Store) -> None:
+        """What a crash left pending does not hide later plain bytes, whose append is abandoned."""
+        await store.create(FULL)
+        never_left = store.append(FULL, plan(0, revocable=True))
+        await give(await never_left.__aenter__(), b"unverified")
+        after = await self.reopen(store)
+        async with after.append(await after.load(ID), plan(0)) as sink:
+            await give(sink, b"plain")
+
+        assert await after.load(ID) == replace(FULL, offset=5)
+        assert await bytes_of(after, ID) == b"plain"
+
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_an_overtaken_writer_cannot_commit(
+        self, store: Store, *, revocable: bool
+    ) -> None:
+        """A commit under an earlier lease than the record's is refused."""
+        await store.create(FULL)
+        async with store.append(FULL, plan(0, revocable=revocable)) as sink:
+            await give(sink, b"late")
+            now = await store.load(ID)
+            await store.save(replace(now, fence=8))
+            with pytest.raises(Overtaken):
+                await sink.commit(replace(FULL, offset=4, expires=None))
+
+        found = await store.load(ID)
+        assert (found.fence, found.expires) == (8, FULL.expires)
+        assert found.offset == (0 if revocable else 4)
+
+    async def test_uploads_do_not_mix(self, store: Store) -> None:
+        """Two uploads written in turns keep their own bytes."""
+        pieces = {id: [pattern(70_001, seed) for seed in range(9)] for id in ("a", "b")}
+        for id in pieces:
+            await store.create(replace(FULL, id=id))
+        async with (
+            store.append(replace(FULL, id="a"), plan(0)) as a,
+            store.append(replace(FULL, id="b"), plan(0, revocable=True)) as b,
+        ):
+            for left, right in zip(pieces["a"], pieces["b"], strict=True):
+                await asyncio.gather(give(a, left), give(b, right[::-1]))
+            for id, sink in (("a", a), ("b", b)):
+                await sink.commit(replace(FULL, id=id, length=10**6, offset=sink.count))
+
+        assert await bytes_of(store, "a") == b"".join(pieces["a"])
+        assert await bytes_of(store, "b") == b"".join(piece[::-1] for piece in pieces["b"])
+
+    # --- Cancellation -------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("turns", range(1, 6))
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_a_commit_is_not_interrupted(
+        self, store: Store, *, turns: int, revocable: bool
+    ) -> None:
+        """A commit that has begun is whole when its task ends, cancelled or not."""
+        data, begun = pattern(700_001), False
+        committed = replace(FULL, length=len(data), offset=len(data), finished=True)
+        await store.create(FULL)
+
+        async def append() -> None:
+            nonlocal begun
+            async with store.append(FULL, plan(0, revocable=revocable)) as sink:
+                await give(sink, data)
+                begun = True
+                await sink.commit(committed)
+
+        task = await cancel_when(append, turns)
+        found = await store.load(ID)
+
+        assert task.cancelled() or task.exception() is None
+        if begun:
+            assert found == committed
+        else:
+            assert not revocable or found.offset == 0
+
+    @pytest.mark.parametrize("turns", range(1, 8))
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_nothing_is_written_after_the_context(
+        self, store: Store, *, turns: int, revocable: bool
+    ) -> None:
+        """D5: a cancelled append has ended for good when its task has, and the next goes on."""
+        data = pattern(900_001)
+        await store.create(replace(FULL, length=None))
+
+        async def append() -> None:
+            async with store.append(FULL, plan(0, revocable=revocable)) as sink:
+                for _ in range(4):
+                    await give(sink, data)
+                await asyncio.sleep(LIMIT)
+
+        await cancel_when(append, turns)
+        found = await store.load(ID)
+        assert found.pending is None
+        assert await put(store, ID, b"next") == replace(found, offset=found.offset + 4)
+        whole = data * 4
+        assert await bytes_of(store, ID) == whole[: found.offset] + b"next"
+        assert not revocable or found.offset == 0
+
+    # --- Reading and removing -----------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("start", "stop"), [(0, 2_000_003), (0, 0), (0, 1), (2_000_002, 2_000_003), (7, 1_999_999)]
+    )
+    async def test_a_range_is_read(self, store: Store, start: int, stop: int) -> None:
+        """``read`` gives the bytes from ``start`` up to ``stop``, not included."""
+        data = pattern(2_000_003)
+        upload = await fill(store, FULL, data)
+        content = await store.read(upload, start, stop)
+
+        assert content.length == stop - start
+        assert b"".join([block async for block in content.blocks()]) == data[start:stop]
+        await content.aclose()
+        await content.aclose()
+
+    async def test_a_file_holds_the_range(self, store: Store) -> None:
+        """Content that offers a descriptor has the same bytes there."""
+        upload = await fill(store, FULL, b"0123456789")
+        content = await store.read(upload, 3, 8)
+        file = content.file()
+        if file is not None:
+            with open(file[0], "rb", closefd=False) as opened:
+                opened.seek(file[1])
+                assert opened.read(content.length) == b"34567"
+        await content.aclose()
+
+    async def test_what_was_opened_stays_readable(self, store: Store) -> None:
+        """A download outlives the removal of its upload."""
+        data = pattern(1_500_001)
+        upload = await fill(store, FULL, data)
+        content = await store.read(upload, 0, len(data))
+        await store.remove(ID)
+
+        assert b"".join([block async for block in content.blocks()]) == data
+        await content.aclose()
+
+    async def test_a_removed_upload_is_gone(self, store: Store) -> None:
+        """``remove`` forgets record and bytes, of this upload only."""
+        await fill(store, FULL, b"one")
+        await fill(store, replace(FULL, id="other"), b"two")
+        upload = await store.load(ID)
+        await store.remove(ID)
+
+        for gone in (store, await self.reopen(store)):
+            with pytest.raises(UploadNotFound):
+                await gone.load(ID)
+        with pytest.raises(UploadNotFound):
+            await store.remove(ID)
+        with pytest.raises(UploadNotFound):
+            await store.save(upload)
+        with pytest.raises(UploadNotFound):
+            await store.read(upload, 0, 3)
+        assert await bytes_of(store, "other") == b"two"
+
+
+class ScanSuite(Suite):
+    """What is true of every store that is ``Scans``."""
+
+    async def test_a_scan_finds_everything(self, store: Scanning) -> None:
+        """Every upload comes once, as ``load`` returns it."""
+        ids = [f"upload-{number}" for number in range(300)]
+        for id in ids:
+            await store.create(replace(FULL, id=id))
+        await put(store, ids[7], b"some bytes")
+        found = {upload.id: upload for upload in await scanned(store)}
+
+        assert sorted(found) == sorted(ids)
+        assert all([found[id] == await store.load(id) for id in ids])
+
+    async def test_a_scan_of_nothing_ends(self, store: Scanning) -> None:
+        """An empty store has no uploads."""
+        assert await scanned(store) == []
+
+    async def test_uploads_may_go_during_a_scan(self, store: Scanning) -> None:
+        """A scan may be used to remove what it finds."""
+        for number in range(5):
+            await store.create(replace(FULL, id=f"upload-{number}"))
+        async for upload in store.scan():
+            await store.remove(upload.id)
+
+        assert await scanned(store) == []
+
+    async def test_a_scan_may_be_left(self, store: Scanning) -> None:
+        """Nobody has to hear a scan to its end."""
+        for number in range(5):
+            await store.create(replace(FULL, id=f"upload-{number}"))
+        scan = store.scan()
+
+        assert (await anext(scan)).id.startswith("upload-")
+        if isinstance(scan, AsyncGenerator):
+            await scan.aclose()
+
+
+async def scanned(store: Scans) -> list[Upload]:
+    """Return what a scan finds."""
+    return [upload async for upload in store.scan()]
+
+
+class JoinSuite(Suite):
+    """What is true of every store that is ``Joins``."""
+
+    @pytest.mark.parametrize(
+        "sizes",
+        [
+            (1,),
+            (0,),
+            (0, 0, 5),
+            (4096, 8192, 3),
+            (1_000_003, 1, 0, 5_000_011),
+            (*ODD_SIZES, 1 << 20, 1 << 20),
+        ],
+    )
+    @pytest.mark.parametrize("take_over", [False, True])
+    async def test_a_join_has_all_bytes(
+        self, store: Joining, *, sizes: tuple[int, ...], take_over: bool
+    ) -> None:
+        """The final upload's bytes are its partials' bytes in order, and no other."""
+        final, data = await self.prepare(store, sizes, take_over=take_over)
+        await self.join(store, final, take_over=take_over)
+
+        assert await store.load(final.id) == final_of(final, data)
+        assert await bytes_of(store, final.id) == data
+        assert await bytes_of(await self.reopen(store), final.id) == data
+
+    @pytest.mark.parametrize("take_over", [False, True])
+    async def test_a_partial_may_come_twice(self, store: Joining, *, take_over: bool) -> None:
+        """D8: a partial named twice is copied, never moved."""
+        final, _ = await self.prepare(store, (70_001, 5), take_over=take_over)
+        a, b = final.parts
+        final = replace(final, parts=(a, b, a), length=140_007)
+        await store.save(final)
+        await self.join(store, final, take_over=take_over)
+
+        assert await bytes_of(store, final.id) == pattern(70_001, 0) + pattern(5, 1) + pattern(
+            70_001, 0
+        )
+
+    async def test_copied_partials_stay_as_they_are(self, store: Joining) -> None:
+        """Without taking over, a client may use its partials again."""
+        final, _ = await self.prepare(store, (70_001, 5))
+        before = await parts_of(store, final)
+        await self.join(store, final, take_over=False)
+
+        assert await parts_of(store, final) == before
+        assert await bytes_of(store, final.parts[0]) == pattern(70_001, 0)
+
+    @pytest.mark.parametrize("take_over", [False, True])
+    async def test_a_join_can_be_repeated(self, store: Joining, *, take_over: bool) -> None:
+        """A join whose end was not recorded is called again, and ends the same."""
+        final, data = await self.prepare(store, (300_007, 1_000_003), take_over=take_over)
+        await store.join(final, await parts_of(store, final), take_over=take_over)
+        after = await self.reopen(store)
+        assert isinstance(after, Joins)
+        await after.join(final, await parts_of(after, final), take_over=take_over)
+        await after.save(final_of(final, data))
+
+        assert await bytes_of(after, final.id) == data
+
+    @pytest.mark.parametrize("turns", [1, 2, 3, 5])
+    @pytest.mark.parametrize("take_over", [False, True])
+    async def test_a_cancelled_join_goes_on(
+        self, store: Joining, *, turns: int, take_over: bool
+    ) -> None:
+        """A join that was cancelled can be called again; until it is done nothing counts."""
+        final, data = await self.prepare(store, (3_000_017, 6_000_011), take_over=take_over)
+        parts = await parts_of(store, final)
+        await cancel_when(lambda: store.join(final, parts, take_over=take_over), turns)
+
+        assert await store.load(final.id) == final
+        assert await parts_of(store, final) == parts
+        await self.join(store, final, take_over=take_over)
+        assert await bytes_of(store, final.id) == data
+
+    async def test_room_is_made_sure_of(self, store: Joining) -> None:
+        """``reserve`` changes nothing that can be seen, and may be called again."""
+        final, data = await self.prepare(store, (300_007, 1_000_003))
+        for _ in range(2):
+            await store.reserve(final, await parts_of(store, final))
+
+        assert await store.load(final.id) == final
+        await self.join(store, final, take_over=False)
+        assert await bytes_of(store, final.id) == data
+
+    async def test_a_missing_partial_is_told(self, store: Joining) -> None:
+        """A join cannot make up what is gone."""
+        final, _ = await self.prepare(store, (10, 20))
+        parts = await parts_of(store, final)
+        await store.remove(final.parts[1])
+
+        with pytest.raises(UploadNotFound):
+            await store.join(final, parts, take_over=False)
+        assert (await store.load(final.id)).offset == 0
+
+    async def test_finals_are_known_from_their_creation(self, store: Joining) -> None:
+        """``finals`` tells who names a partial, also in another process."""
+        await self.prepare(store, (10, 20))
+        await store.create(Upload("second", role=Role.FINAL, parts=("part-1", "missing")))
+        for asked in (store, await self.reopen(store)):
+            assert isinstance(asked, Joins)
+            assert await asked.finals("part-0") == ["final"]
+            assert sorted(await asked.finals("part-1")) == ["final", "second"]
+            assert list(await asked.finals("missing")) == ["second"]
+            assert list(await asked.finals("unnamed")) == []
+
+    @pytest.mark.parametrize("end", ["finished", "failed", "removed"])
+    async def test_finals_count_until_they_are_closed(self, store: Joining, end: str) -> None:
+        """A final upload pins its partials until it is finished, failed or removed, no shorter."""
+        final, data = await self.prepare(store, (10, 20))
+        await store.save(final := replace(final, joining=True))
+        assert list(await store.finals("part-0")) == ["final"]
+        await store.join(final, await parts_of(store, final), take_over=False)
+        assert list(await store.finals("part-0")) == ["final"]
+        await store.save(final := final_of(final, data))
+        assert list(await store.finals("part-0")) == ["final"]
+        if end == "removed":
+            await store.remove(final.id)
+        elif end == "failed":
+            await store.save(replace(final, offset=0, failed="why not"))
+        else:
+            await store.save(replace(final, finished=True))
+
+        assert list(await store.finals("part-0")) == []
+
+    async def test_a_buried_partial_is_a_tombstone(self, store: Joining) -> None:
+        """D8: what was taken over keeps its record, which names its final upload."""
+        final, data = await self.prepare(store, (10, 20), take_over=True)
+        await self.join(store, final, take_over=True)
+        for part in final.parts:
+            await store.bury(part)
+            await store.bury(part)
+        tombstones = await parts_of(store, final)
+
+        assert {part.taken_by for part in tombstones} == {final.id}
+        assert {part.stage for part in tombstones} == {Stage.GONE}
+        assert await bytes_of(store, final.id) == data
+        for part in final.parts:
+            with pytest.raises(UploadExists):
+                await store.create(Upload(part))
+            await store.remove(part)
+            with pytest.raises(UploadNotFound):
+                await store.load(part)
+
+    async def test_only_what_was_taken_over_is_buried(self, store: Joining) -> None:
+        """Burying an upload that owns its bytes, or is not there, does nothing."""
+        await fill(store, FULL, b"mine")
+        await store.bury(ID)
+        await store.bury("missing")
+
+        assert await bytes_of(store, ID) == b"mine"
+
+    # --- Steps --------------------------------------------------------------------------------
+
+    async def prepare(
+        self, store: Joining, sizes: Sequence[int], *, take_over: bool = False
+    ) -> tuple[Upload, bytes]:
+        """Make finished partials of these sizes and a final upload that names them.
+
+        With ``take_over`` their records say that their bytes are its, as the engine's do then.
+        """
+        pieces = [pattern(size, number) for number, size in enumerate(sizes)]
+        ids = tuple(f"part-{number}" for number in range(len(sizes)))
+        final = Upload("final", Role.FINAL, sum(sizes), parts=ids, joining=True)
+        await store.create(final)
+        for id, piece in zip(ids, pieces, strict=True):
+            part = await fill(store, Upload(id, role=Role.PARTIAL), piece)
+            if take_over:
+                await store.save(replace(part, taken_by=final.id))
+        return final, b"".join(pieces)
+
+    async def join(self, store: Joining, final: Upload, *, take_over: bool) -> None:
+        """Join and record it."""
+        await store.join(final, await parts_of(store, final), take_over=take_over)
+        await store.save(replace(final, offset=final.length or 0, joining=False))
+
+
+async def parts_of(store: Store, final: Upload) -> list[Upload]:
+    """Load a final upload's partials."""
+    return [await store.load(part) for part in final.parts]
+
+
+def final_of(final: Upload, data: bytes) -> Upload:
+    """Return the record of a final upload that is joined."""
+    return replace(final, offset=len(data), joining=False)

@@ -1,0 +1,68 @@
+"""The file store, by the suites, with every durability and on a slow disk too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from vectus.contracts import Joins, Scans, Store
+from vectus.stores.disk import Disk
+from vectus.stores.file import FileStore
+from vectus.testing.stores import JoinSuite, ScanSuite, StoreSuite
+
+
+class FileSuite(StoreSuite, ScanSuite, JoinSuite):
+    """The conformance suites over ``FileStore``."""
+
+    durability: Literal["none", "finish", "always"]
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[FileStore]:
+        """A store on an empty directory."""
+        store = FileStore(tmp_path / "data", self.durability)
+        yield store
+        await store.aclose()
+
+    async def test_it_can_do_everything(self, store: FileStore) -> None:
+        """The file store can be scanned and can join, as the type checker sees too."""
+        able: tuple[Store, Scans, Joins] = (store, store, store)
+
+        assert isinstance(able[1], Scans)
+        assert isinstance(able[2], Joins)
+
+    async def reopen(self, store: Store) -> Store:
+        """Another process knows the directory only."""
+        assert isinstance(store, FileStore)
+        return FileStore(store.directory, self.durability)
+
+
+class TestWithoutDurability(FileSuite):
+    """Nothing is synced."""
+
+    durability = "none"
+
+
+class TestWithDurabilityAtTheFinish(FileSuite):
+    """What is finished is synced."""
+
+    durability = "finish"
+
+
+class TestWithDurabilityAlways(FileSuite):
+    """Everything is synced."""
+
+    durability = "always"
+
+
+class TestOnASlowDisk(FileSuite):
+    """Every call goes to a thread."""
+
+    durability = "finish"
+
+    @pytest.fixture(autouse=True)
+    def slow_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make the disk slow for good."""
+        monkeypatch.setattr(Disk, "fast", False)
