@@ -1,0 +1,520 @@
+"""What every front end must do: a suite to inherit from, for our front ends and for yours.
+
+It knows HTTP/1.1, the contract of a handler and the ``Probe`` that answers; how a front end does it
+must never matter here. The probe tells over HTTP what it saw, so that the front end may run in
+another process. It runs under pytest with pytest-asyncio in its automatic mode::
+
+    class TestMyFrontEnd(FrontEndSuite):
+        @pytest.fixture
+        async def url(self):
+            async with serving(my_front_end(probe)) as port:
+                yield f"http://127.0.0.1:{port}/"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from vectus.contracts import Body, Take
+from vectus.protocol.exchange import Ending
+from vectus.protocol.messages import Content, Head, Reply, Resource
+
+LIMIT = 30.0
+"""Seconds that anything may take at most."""
+
+SOON = 5.0
+"""Seconds within which what should happen at once must have happened, on a busy machine too."""
+
+PIECE = 64 * 1024
+
+
+def pattern(seed: int, length: int) -> bytes:
+    """Return bytes that belong to their seed and place: nothing in them repeats early."""
+    return hashlib.shake_128(seed.to_bytes(8, "big")).digest(length)
+
+
+# The handler that the front end is given.
+
+
+class Block:
+    """Content that comes in blocks, and counts how many of its kind are open."""
+
+    open = 0
+
+    def __init__(self, data: bytes, promised: int | None = None) -> None:
+        self._data = data
+        self.length = len(data) if promised is None else promised
+        self._closed = False
+        Block.open += 1
+
+    def file(self) -> None:
+        """It is in no file."""
+        return
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield it, 64 KiB at a time."""
+        for start in range(0, len(self._data), PIECE):
+            yield self._data[start : start + PIECE]
+
+    async def aclose(self) -> None:
+        """Count it as closed."""
+        if not self._closed:
+            self._closed = True
+            Block.open -= 1
+
+
+@dataclass
+class Seen:
+    """What the probe saw of one request, as far as it has come."""
+
+    count: int = 0
+    ending: str | None = None
+    error: str | None = None
+    overlaps: int = 0
+    digest: str = ""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Probe:
+    """A handler that does what the request's ``Do`` field says, and tells what it saw.
+
+    ``Do`` is one of: nothing (pour the body and tell), ``slowly`` (the same, each piece awaited),
+    ``refuse`` (answer 409 unread), ``fail`` (fail at the first piece), ``content`` (answer with as
+    many bytes as ``Size`` says), ``close`` (end the connection), ``report`` (tell what was seen of
+    the request that the target names), ``wanted`` (stop that request's body), ``opened`` (tell how
+    many contents are open).
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+        self._bodies: dict[str, Body] = {}
+        self._acts: dict[str, Callable[[Head, Body], Awaitable[Reply]]] = {
+            "refuse": self._refuse,
+            "content": self._content,
+            "close": self._close,
+            "report": self._report,
+            "wanted": self._wanted,
+            "opened": self._opened,
+        }
+
+    async def __call__(self, head: Head, body: Body) -> Reply:
+        """Answer."""
+        act = head.headers.get("do") or ""
+        return await self._acts.get(act, self._pour)(head, body)
+
+    async def _pour(self, head: Head, body: Body) -> Reply:
+        seen = Seen()
+        if isinstance(head.target, Resource):
+            self._seen[head.target.id] = seen
+            self._bodies[head.target.id] = body
+        digest = hashlib.sha256()
+        try:
+            ending = await body.pour(_taker(head.headers.get("do") or "", seen, digest.update))
+        except OSError as error:
+            seen.error = str(error)
+            return _tell({"error": seen.error}, 500)
+        seen.ending = ending.name
+        seen.digest = digest.hexdigest()
+        seen.trailers = list(body.trailers)
+        return _tell({"head": _head(head), **vars(seen)})
+
+    async def _refuse(self, head: Head, body: Body) -> Reply:
+        return _tell({"refused": True}, 409)
+
+    async def _content(self, head: Head, body: Body) -> Reply:
+        content: Content = Block(pattern(7, int(head.headers.get("size") or "0")))
+        return Reply(200, (("Content-Length", str(content.length)),), content=content)
+
+    async def _close(self, head: Head, body: Body) -> Reply:
+        reply = _tell({})
+        return Reply(reply.status, reply.headers, reply.body, close=True)
+
+    async def _report(self, head: Head, body: Body) -> Reply:
+        seen = self._seen.get(_id(head))
+        return _tell({} if seen is None else vars(seen))
+
+    async def _wanted(self, head: Head, body: Body) -> Reply:
+        self._bodies[_id(head)].stop(Ending.WANTED)
+        return _tell({})
+
+    async def _opened(self, head: Head, body: Body) -> Reply:
+        return _tell({"open": Block.open})
+
+
+def _id(head: Head) -> str:
+    return head.target.id if isinstance(head.target, Resource) else ""
+
+
+def _taker(act: str, seen: Seen, update: Callable[[memoryview], None]) -> Take:
+    """Return the ``take`` that an act needs; each hashes the bytes when it is done with them."""
+    busy = False
+
+    async def later(piece: memoryview) -> None:
+        nonlocal busy
+        for _ in range(3):
+            await asyncio.sleep(0)
+        update(piece)
+        busy = False
+
+    def take(piece: memoryview) -> Awaitable[None] | None:
+        nonlocal busy
+        if act == "fail":
+            raise OSError("the disk is on fire")
+        seen.overlaps += busy
+        seen.count += len(piece)
+        if act == "slowly":
+            busy = True
+            return later(piece)
+        update(piece)
+        return None
+
+    return take
+
+
+def _head(head: Head) -> dict[str, Any]:
+    target = type(head.target).__name__
+    return {
+        "method": head.method,
+        "target": target,
+        "id": _id(head),
+        "base": head.base,
+        "uri": head.uri,
+        "peer": head.peer,
+        "trailers": head.trailers,
+        "headers": list(head.headers),
+    }
+
+
+def _tell(what: object, status: int = 200) -> Reply:
+    body = json.dumps(what).encode()
+    headers = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
+    return Reply(status, headers, body)
+
+
+probe = Probe()
+"""One to import by name, for a front end in another process."""
+
+
+# The client.
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def told(self) -> Any:
+        """What the probe told."""
+        return json.loads(self.body)
+
+
+class Wire:
+    """A connection to the front end, and nothing between it and the test."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask and return the answer."""
+        await self.send(request(method, path, body, headers))
+        return await self.answer(method)
+
+    async def answer(self, method: str = "GET") -> Answer:
+        """Return the next answer."""
+        async with asyncio.timeout(LIMIT):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+            headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in lines)}
+            status = int(first.split(" ")[1])
+            bodiless = method == "HEAD" or status in (204, 304) or status < 200
+            body = b"" if bodiless else await self._body(headers)
+            return Answer(status, headers, body)
+
+    async def _body(self, headers: Mapping[str, str]) -> bytes:
+        if headers.get("transfer-encoding") != "chunked":
+            return await self.reader.readexactly(int(headers.get("content-length", "0")))
+        body = bytearray()
+        while size := int(await self.reader.readline(), 16):
+            body += await self.reader.readexactly(size)
+            await self.reader.readexactly(2)
+        await self.reader.readexactly(2)
+        return bytes(body)
+
+    async def ended(self) -> bytes:
+        """Return what comes until the other side ends the connection."""
+        async with asyncio.timeout(LIMIT):
+            try:
+                return await self.reader.read()
+            except ConnectionError:
+                return b""
+
+
+def request(
+    method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """Word a request."""
+    fields = {"Host": "localhost", **(headers or {})}
+    if body and "Transfer-Encoding" not in fields:
+        fields.setdefault("Content-Length", str(len(body)))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+
+
+def chunked(*pieces: bytes, trailer: bytes = b"") -> bytes:
+    """Word a chunked body."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in pieces) + b"0\r\n" + trailer + b"\r\n"
+
+
+class FrontEndSuite:
+    """What a front end must do. Needs the fixture ``url``: where it serves ``probe``, with a slash
+    at the end.
+
+    What a front end can do depends on its server. ``delivers_trailers``: declared trailer fields.
+    ``keeps_early_bytes``: every byte that came before the client left. ``asks_late``: a client that
+    waits for ``100 Continue`` is asked for its bytes when they are poured, not before.
+    ``client_context`` is what an ``https`` URL is asked with.
+    """
+
+    delivers_trailers = False
+    keeps_early_bytes = False
+    asks_late = True
+    client_context: ssl.SSLContext | None = None
+
+    @pytest.fixture
+    def path(self, url: str) -> str:
+        """The path of the collection."""
+        return urlsplit(url).path
+
+    @asynccontextmanager
+    async def connected(self, url: str) -> AsyncIterator[Wire]:
+        """Connect."""
+        parts = urlsplit(url)
+        context = self.client_context if parts.scheme == "https" else None
+        async with asyncio.timeout(LIMIT):
+            reader, writer = await asyncio.open_connection(
+                parts.hostname, parts.port, ssl=context, limit=1 << 20
+            )
+        try:
+            yield Wire(reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await writer.wait_closed()
+
+    @pytest.fixture
+    async def wire(self, url: str) -> AsyncIterator[Wire]:
+        """A connection."""
+        async with self.connected(url) as wire:
+            yield wire
+
+    async def reported(self, url: str, id: str, count: int = -1) -> dict[str, Any]:
+        """Return what the probe saw of a request, once it has ended or has so many bytes."""
+        async with asyncio.timeout(LIMIT), self.connected(url) as wire:
+            while True:
+                asked = await wire.ask("GET", urlsplit(url).path + id, headers={"Do": "report"})
+                seen: dict[str, Any] = asked.told
+                if seen.get("ending") or seen.get("error") or 0 <= count <= seen.get("count", -1):
+                    return seen
+                await asyncio.sleep(0.01)
+
+    # Heads.
+
+    async def test_a_head_says_what_was_asked(self, wire: Wire, path: str) -> None:
+        """Method, target, fields in their order, and the URI as sent reach the handler."""
+        headers = {"X-One": " a, b ", "UPLOAD-Offset": "0", "X-Text": "gr\xfc\xdfe"}
+        told = (await wire.ask("PATCH", f"{path}abc-_9?x=%20", b"", headers)).told["head"]
+        assert told["method"] == "PATCH"
+        assert (told["target"], told["id"]) == ("Resource", "abc-_9")
+        assert told["uri"] == f"{path}abc-_9?x=%20"
+        assert told["trailers"] is self.delivers_trailers
+        fields = dict(told["headers"])
+        assert fields["x-one"] == "a, b"
+        assert fields["upload-offset"] == "0"
+        assert fields["x-text"] == "gr\xfc\xdfe"
+
+    async def test_a_repeated_field_keeps_each_value(self, wire: Wire, path: str) -> None:
+        """Lines of one name stay apart, in the order they were sent."""
+        await wire.send(f"POST {path} HTTP/1.1\r\nHost: h\r\nX-Two: 1\r\nx-two: 2\r\n\r\n".encode())
+        told = (await wire.answer()).told["head"]
+        assert [v for n, v in told["headers"] if n == "x-two"] == ["1", "2"]
+        assert told["target"] == "Collection"
+
+    @pytest.mark.parametrize(
+        "rest", ["a/b", "a%2Fb", "%61bc", "abc/", "a.b", "x" * 129, "%2e%2e", "%00", "a%20b"]
+    )
+    async def test_nothing_but_an_id_names_an_upload(
+        self, wire: Wire, path: str, rest: str
+    ) -> None:
+        """D13: what does not match the ids' grammar exactly as sent points nowhere."""
+        answer = await wire.ask("POST", path + rest)
+        assert answer.status in {400, 404} or answer.told["head"]["target"] == "Nowhere"
+
+    async def test_ids_are_appended_to_the_base(self, wire: Wire, path: str) -> None:
+        """``Location`` is right under the mount, from the collection as from an upload."""
+        for rest in ("", "abc"):
+            assert (await wire.ask("POST", path + rest)).told["head"]["base"] == path
+
+    # Bodies.
+
+    @pytest.mark.parametrize("act", ["", "slowly"])
+    @pytest.mark.parametrize("length", [0, 1, 4096, PIECE + 1, 3 * 1024 * 1024 + 17])
+    async def test_a_body_is_poured_whole(
+        self, wire: Wire, path: str, act: str, length: int
+    ) -> None:
+        """Every byte comes once, in order, one piece at a time, on a connection used again."""
+        for seed in range(2):
+            data = pattern(seed, length)
+            told = (await wire.ask("PATCH", path + "whole", data, {"Do": act})).told
+            assert (told["count"], told["ending"]) == (length, "COMPLETE")
+            assert told["digest"] == hashlib.sha256(data).hexdigest()
+            assert told["overlaps"] == 0
+
+    @pytest.mark.parametrize("act", ["", "slowly"])
+    async def test_a_chunked_body_is_poured_whole(self, wire: Wire, path: str, act: str) -> None:
+        """C29: so does one whose length nobody knows."""
+        pieces = [pattern(i, size) for i, size in enumerate((1, 5000, 300_000, 2, 1_000_000))]
+        headers = {"Do": act, "Transfer-Encoding": "chunked"}
+        told = (await wire.ask("PATCH", path + "chunked", chunked(*pieces), headers)).told
+        assert told["ending"] == "COMPLETE"
+        assert told["digest"] == hashlib.sha256(b"".join(pieces)).hexdigest()
+        assert (await wire.ask("PATCH", path + "next", b"x")).told["count"] == 1
+
+    async def test_slow_bodies_do_not_mix(self, url: str, path: str) -> None:
+        """Two uploads that are written slowly at the same time keep their own bytes."""
+
+        async def upload(seed: int) -> None:
+            data = pattern(seed, 4_000_000 + seed)
+            async with self.connected(url) as wire:
+                told = (await wire.ask("PATCH", f"{path}mix-{seed}", data, {"Do": "slowly"})).told
+            assert told["digest"] == hashlib.sha256(data).hexdigest()
+            assert told["overlaps"] == 0
+
+        async with asyncio.timeout(LIMIT):
+            await asyncio.gather(*(upload(seed) for seed in range(3)))
+
+    async def test_a_failing_take_ends_the_pour(self, wire: Wire, path: str) -> None:
+        """What ``take`` raises comes out of ``pour``, and the client gets the answer."""
+        answer = await wire.ask("PATCH", path + "fail", pattern(0, 10_000), {"Do": "fail"})
+        assert (answer.status, answer.told["error"]) == (500, "the disk is on fire")
+
+    async def test_a_client_that_leaves_is_noticed(self, url: str, path: str) -> None:
+        """C34: the pour ends ``GONE``; our own server gives every byte that came before."""
+        data = pattern(1, 200_000)
+        async with self.connected(url) as wire:
+            await wire.send(request("PATCH", path + "gone", data, {"Content-Length": "400000"}))
+            await self.reported(url, "gone", 1)
+        seen = await self.reported(url, "gone")
+        assert seen["ending"] == "GONE"
+        assert seen["count"] <= len(data)
+        if self.keeps_early_bytes:
+            assert seen["digest"] == hashlib.sha256(data).hexdigest()
+
+    async def test_a_waiting_body_can_be_stopped(self, url: str, path: str) -> None:
+        """The holder of a body leaves when a newer request wants it, and its answer is sent."""
+        async with self.connected(url) as wire, asyncio.timeout(LIMIT):
+            await wire.send(request("PATCH", path + "held", b"x" * 10, {"Content-Length": "100"}))
+            await self.reported(url, "held", 10)
+            async with self.connected(url) as other, asyncio.timeout(SOON):
+                await other.ask("POST", path + "held", headers={"Do": "wanted"})
+                told = (await wire.answer()).told
+        assert (told["count"], told["ending"]) == (10, "WANTED")
+
+    async def test_trailers_come_if_declared(self, wire: Wire, path: str) -> None:
+        """D10: declared fields, and no others, are the body's trailers, and never the head's."""
+        body = chunked(b"abc", trailer=b"X-Sum: 1 \r\nX-Other: 2\r\n")
+        headers = {"Transfer-Encoding": "chunked", "Trailer": "x-sum"}
+        told = (await wire.ask("PATCH", path + "trailers", body, headers)).told
+        assert told["count"] == 3
+        assert told["trailers"] == ([["x-sum", "1"]] if self.delivers_trailers else [])
+        assert "x-sum" not in dict(told["head"]["headers"])
+
+    # Expectations and refusals.
+
+    async def test_a_client_is_asked_for_its_body_when_it_is_poured(
+        self, wire: Wire, path: str
+    ) -> None:
+        """T46, C33: ``100 Continue`` comes before the body is sent."""
+        headers = {"Expect": "100-continue", "Content-Length": "5"}
+        await wire.send(request("PATCH", path + "expect", b"", headers))
+        assert (await wire.answer()).status == 100
+        await wire.send(b"hello")
+        assert (await wire.answer()).told["count"] == 5
+
+    async def test_a_refused_client_is_not_asked(self, wire: Wire, path: str) -> None:
+        """C33, D9: a refusal of a request with ``Expect`` gets no ``100 Continue``."""
+        headers = {"Expect": "100-continue", "Content-Length": "5", "Do": "refuse"}
+        await wire.send(request("PATCH", path + "expect", b"", headers))
+        statuses = [(await wire.answer()).status]
+        if statuses == [100] and not self.asks_late:
+            statuses = [(await wire.answer()).status]
+        assert statuses == [409]
+
+    async def test_a_refusal_is_answered_unread(self, wire: Wire, path: str) -> None:
+        """D9: the answer does not wait for the body."""
+        headers = {"Content-Length": "100000", "Do": "refuse"}
+        await wire.send(request("PATCH", path + "refused", b"x" * 10, headers))
+        async with asyncio.timeout(SOON):
+            assert (await wire.answer()).status == 409
+
+    # Replies.
+
+    async def test_head_has_no_body(self, wire: Wire, path: str) -> None:
+        """HEAD is answered with a GET's fields and no body."""
+        answer = await wire.ask("HEAD", path + "x", headers={"Do": "content", "Size": "7"})
+        assert answer.headers["content-length"] == "7"
+        assert (await wire.ask("GET", path + "x", headers={"Do": "report"})).status == 200
+        assert (await wire.ask("GET", path, headers={"Do": "opened"})).told == {"open": 0}
+
+    @pytest.mark.parametrize("length", [1, PIECE, 2_000_003])
+    async def test_content_is_sent_whole(self, wire: Wire, path: str, length: int) -> None:
+        """Content is sent as long as it is, and closed."""
+        headers = {"Do": "content", "Size": str(length)}
+        for _ in range(2):
+            answer = await wire.ask("GET", path + "x", headers=headers)
+            assert answer.headers["content-length"] == str(length)
+            assert answer.body == pattern(7, length)
+        assert (await wire.ask("GET", path, headers={"Do": "opened"})).told == {"open": 0}
+
+    async def test_content_nobody_waits_for_is_closed(self, url: str, path: str) -> None:
+        """A client that leaves in the middle costs nothing from then on."""
+        async with self.connected(url) as wire:
+            headers = {"Do": "content", "Size": "20000000"}
+            await wire.send(request("GET", path + "x", headers=headers))
+            await wire.reader.readexactly(1000)
+            wire.writer.transport.abort()
+        async with self.connected(url) as wire, asyncio.timeout(LIMIT):
+            while (await wire.ask("GET", path, headers={"Do": "opened"})).told["open"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def test_a_reply_can_end_the_connection(self, wire: Wire, path: str) -> None:
+        """``close`` is told to the client, and done."""
+        answer = await wire.ask("POST", path, headers={"Do": "close"})
+        assert answer.headers["connection"].lower() == "close"
+        assert await wire.ended() == b""
