@@ -1,0 +1,117 @@
+"""A slow disk: writes sleep in threads, and nobody's bytes get into anybody else's file."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from server import OCTETS, Server, chunk
+
+Slow = Callable[..., Server]
+
+
+def slow_down(server: Server, byte: bytes) -> None:
+    """Have the server find out that its disk is slow, so that what follows goes to threads."""
+    path = server.create(2)
+    assert server.patch(path, 0, byte).status == 204
+
+
+def writes(control: Path) -> list[tuple[str, float, float]]:
+    """The writes that are done: first byte, beginning and end."""
+    lines = (control / "writes").read_text().splitlines()
+    split = (line.rsplit(" ", 2) for line in lines)
+    return [(first.strip("'"), float(began), float(ended)) for first, began, ended in split]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+def test_uploads_do_not_mix(loop: str, chunked: bool, slow: Slow) -> None:  # noqa: FBT001
+    """Uploads that run at the same time through slow writes each get their own bytes, in order,
+    and nothing of another's (a buffer in a thread belongs to its write)."""
+    server = slow(loop, any=0.03)
+    slow_down(server, b"w")
+
+    def upload(number: int) -> None:
+        # No byte value of one upload is in another.
+        alphabet = bytes(number * 60 + value % 60 for value in range(256))
+        data = random.Random(number).randbytes(3_000_000 + number).translate(alphabet)
+        path = server.create(len(data))
+        with server.connect() as wire:
+            if chunked:
+                fields = {"content_type": OCTETS, "upload_offset": 0}
+                wire.head("PATCH", path, transfer_encoding="chunked", **fields)
+                for at in range(0, len(data), 100_000):
+                    wire.send(chunk(data[at : at + 100_000]))
+                wire.send(chunk(b""))
+            else:
+                wire.patch(path, 0, len(data))
+                wire.send(data)
+            answer = wire.answer()
+        assert answer.status == 204, answer
+        assert server.stored(path) == data
+
+    with ThreadPoolExecutor(4) as clients:
+        list(clients.map(upload, range(4)))
+
+
+@pytest.mark.parametrize("how", ["cancelled", "cut", "displaced"])
+def test_no_newcomer_while_a_write_sleeps(how: str, slow: Slow, control: Path) -> None:
+    """However a request ends while its write sleeps in a thread, nobody else gets the upload before
+    that write has returned: no byte of the old writer reaches the file after a new one's begin, and
+    the finished file is exact (D5)."""
+    server = slow(o=1.0, w=0.05)
+    slow_down(server, b"w")
+    old, new = b"o" * 50_000, b"n" * 100_000
+    path = server.create(len(old) + len(new))
+    with server.connect() as wire:
+        cancel = {"x_cancel_after": 0.3} if how == "cancelled" else {}
+        wire.patch(path, 0, len(old) + len(new), **cancel)
+        wire.send(old)
+        if how == "cancelled":
+            assert wire.answer().status == 504 or time.monotonic()
+        elif how == "cut":
+            until_the_write_sleeps(server, path)
+            wire.reset()
+        else:
+            until_the_write_sleeps(server, path)
+        offset = server.offset(path)
+        asked = time.monotonic()
+        assert server.stored(path) == old[:offset]
+        assert server.patch(path, offset, (old + new)[offset:]).status == 204
+    old_writes = [ended for first, _, ended in writes(control) if first == "o" and ended < asked]
+    assert offset == 0 or old_writes, "the old write was not waited for"
+    begun = [began for first, began, _ in writes(control) if first in "on" and began > asked]
+    assert all(ended < asked for ended in old_writes)
+    assert begun
+    assert server.stored(path) == old + new
+
+
+def until_the_write_sleeps(server: Server, path: str) -> None:
+    """Give the server the time to take the bytes and to start writing them: half of the sleep."""
+    threading.Event().wait(0.4)
+
+
+def test_unrelated_requests_do_not_wait(slow: Slow) -> None:
+    """While an upload's writes sleep, and others wait for its lock, an unrelated HEAD is answered
+    at once: nothing blocks the loop."""
+    server = slow(o=1.5, w=0.05)
+    slow_down(server, b"w")
+    busy, other = server.create(1000), server.create(1000)
+    with server.connect() as wire, ThreadPoolExecutor(5) as waiters:
+        wire.patch(busy, 0, 1000)
+        wire.send(b"o" * 500)
+        until_the_write_sleeps(server, busy)
+        waiting = [waiters.submit(server.ask, "HEAD", busy) for _ in range(5)]
+        began = time.monotonic()
+        for _ in range(20):
+            assert server.offset(other) == 0
+        took = time.monotonic() - began
+        assert not all(answer.done() for answer in waiting)
+        assert [answer.result().offset for answer in waiting] == [500] * 5
+    assert took < 0.9, f"20 unrelated HEADs took {took:.2f} s"

@@ -1,0 +1,220 @@
+"""The newest request wins: whoever hangs on an upload is out within a second (invariant 3)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
+
+import pytest
+
+from server import OCTETS, Server, Wire, chunk, process_of, until
+
+Serve = Callable[..., Server]
+
+SOON = 1.0
+"""Seconds within which a newcomer has the upload."""
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Random numbers that pytest-randomly's seed decides on."""
+    return random.Random(random.getrandbits(32))
+
+
+def hang(server: Server, wire: Wire, path: str, offset: int, rest: bytes, sent: int) -> None:
+    """Send a part of a PATCH, have it arrive, and send no more."""
+    wire.patch(path, offset, len(rest))
+    wire.send(rest[:sent])
+    until(lambda: server.size(path) == offset + sent, "the arrival of what was sent")
+
+
+def take_over(server: Server, newcomer: Wire, path: str, offset: int, data: bytes) -> int:
+    """Ask for an upload that somebody hangs on, and return its new offset."""
+    began = time.monotonic()
+    if offset % 2:
+        newcomer.head("HEAD", path)
+        answer = newcomer.answer("HEAD")
+        assert answer.status == 200, answer
+    else:
+        newcomer.patch(path, offset, 1)
+        newcomer.send(data[offset : offset + 1])
+        answer = newcomer.answer()
+        assert answer.status == 204, answer
+    took = time.monotonic() - began
+    assert took < SOON, f"it took {took:.2f} s"
+    return answer.offset
+
+
+def test_within_one_worker(server: Server, rng: random.Random) -> None:
+    """Twenty times a HEAD or a PATCH gets an upload that a PATCH hangs on, in under a second, with
+    all that had arrived; the displaced one hears 423 with its Upload-Offset (C36, D3)."""
+    data = rng.randbytes(400_000)
+    path, offset = server.create(len(data)), 0
+    for _ in range(20):
+        with server.connect() as holder, server.connect() as newcomer:
+            sent = rng.randrange(10_000)
+            hang(server, holder, path, offset, data[offset:], sent)
+            offset += sent
+            reached = take_over(server, newcomer, path, offset, data)
+            told = holder.answer()
+            assert (told.status, told.offset) == (423, offset), told
+            assert "retry-after" in told.headers
+            offset = reached
+    assert server.patch(path, offset, data[offset:]).status == 204
+    assert server.get(path) == data
+
+
+@pytest.mark.platform("linux")
+def test_across_two_workers(serve: Serve, rng: random.Random) -> None:
+    """The same between the workers of one server, twenty times, each time from the one that does
+    not hold the upload."""
+    server = serve("--workers", 2)
+    data = rng.randbytes(400_000)
+    path, offset = server.create(len(data)), 0
+    for _ in range(20):
+        with server.connect() as holder:
+            sent = rng.randrange(10_000)
+            hang(server, holder, path, offset, data[offset:], sent)
+            offset += sent
+            with elsewhere(server, holder) as newcomer:
+                reached = take_over(server, newcomer, path, offset, data)
+            told = holder.answer()
+            assert (told.status, told.offset) == (423, offset), told
+            offset = reached
+    assert server.patch(path, offset, data[offset:]).status == 204
+    assert server.get(path) == data
+
+
+def elsewhere(server: Server, wire: Wire) -> Wire:
+    """Connect to another worker than this connection's."""
+    workers = server.workers()
+    here = process_of(wire, workers)
+    for _ in range(100):
+        candidate = server.connect()
+        candidate.head("OPTIONS", "/files/")  # answered, so surely accepted
+        assert candidate.answer("OPTIONS").status == 204
+        if process_of(candidate, workers) != here:
+            return candidate
+        candidate.close()
+    raise AssertionError("the other worker takes no connections")
+
+
+def test_across_two_servers(serve: Serve, rng: random.Random) -> None:
+    """The same between two servers on one directory, in both directions."""
+    servers = [serve(), serve()]
+    data = rng.randbytes(400_000)
+    path, offset = servers[0].create(len(data)), 0
+    for number in range(20):
+        mine, other = servers[number % 2], servers[1 - number % 2]
+        with mine.connect() as holder, other.connect() as newcomer:
+            sent = rng.randrange(10_000)
+            hang(mine, holder, path, offset, data[offset:], sent)
+            offset += sent
+            reached = take_over(other, newcomer, path, offset, data)
+            assert holder.answer().status == 423
+            offset = reached
+    assert servers[0].patch(path, offset, data[offset:]).status == 204
+    assert servers[1].get(path) == data
+
+
+def test_displaced_by_delete(server: Server) -> None:
+    """A DELETE takes over as well, and what is deleted is gone for the displaced one (C37)."""
+    path = server.create(1000)
+    with server.connect() as holder:
+        hang(server, holder, path, 0, b"x" * 1000, 500)
+        began = time.monotonic()
+        assert server.ask("DELETE", path).status == 204
+        assert time.monotonic() - began < SOON
+        assert holder.answer().status == 423
+    assert server.ask("HEAD", path).status in {404, 410}
+    assert not server.file(path).exists()
+
+
+def test_displaced_before_its_verdict(server: Server) -> None:
+    """A displaced request whose bytes are not verified leaves none of them, and hears 423 with the
+    offset from before (C20, C36)."""
+    data = b"x" * 1000
+    digest = base64.b64encode(hashlib.sha1(data).digest()).decode()
+    path = server.create(len(data))
+    with server.connect() as holder:
+        wire = {"upload_checksum": f"sha1 {digest}"}
+        holder.patch(path, 0, len(data), **wire)
+        holder.send(data[:500])
+        until(lambda: server.size(path) == 500, "the arrival of what was sent")
+        assert server.offset(path) == 0
+        told = holder.answer()
+        assert (told.status, told.offset) == (423, 0)
+    assert server.size(path) == 0
+    assert server.patch(path, 0, data, **wire).status == 204
+
+
+def test_head_tells_what_arrived(server: Server, rng: random.Random) -> None:
+    """A HEAD during a hanging PATCH tells the offset of every byte that arrived, whichever way the
+    body is framed (D1)."""
+    data = rng.randbytes(300_000)
+    path = server.create(None)
+    with server.connect() as holder:
+        hang(server, holder, path, 0, data, 123_456)
+        assert server.offset(path) == 123_456
+        assert holder.answer().offset == 123_456
+    with server.connect() as holder:
+        fields = {"content_type": OCTETS, "transfer_encoding": "chunked"}
+        holder.head("PATCH", path, upload_offset=123_456, **fields)
+        holder.send(chunk(data[123_456:200_000]))
+        until(lambda: server.size(path) == 200_000, "the arrival of what was sent")
+        assert server.offset(path) == 200_000
+        assert holder.answer().offset == 200_000
+    last = server.patch(path, 200_000, data[200_000:], upload_length=len(data))
+    assert last.status == 204
+    assert server.get(path) == data
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fifty_clients_fight(workers: int, serve: Serve, rng: random.Random) -> None:
+    """Fifty clients that all upload the same file to the same upload, each going on wherever it
+    is, and each throwing the others out, end with exactly that file."""
+    server = serve("--workers", workers)
+    data = rng.randbytes(500_000)
+    path = server.create(len(data))
+    deadline = time.monotonic() + 40
+
+    def fight(seed: int) -> None:
+        mine = random.Random(seed)
+        while (offset := look(server, path)) != len(data):
+            assert time.monotonic() < deadline, f"still at {offset}"
+            if offset is not None:
+                push(server, path, data, offset, mine)
+
+    with ThreadPoolExecutor(50) as clients:
+        list(clients.map(fight, range(50)))
+    assert server.stored(path) == data
+    assert server.get(path) == data
+
+
+def look(server: Server, path: str) -> int | None:
+    """Ask for the offset; None where the upload is busy."""
+    answer = server.ask("HEAD", path)
+    assert answer.status in {200, 423}, answer
+    return answer.offset if answer.status == 200 else None
+
+
+def push(server: Server, path: str, data: bytes, offset: int, rng: random.Random) -> None:
+    """Send some bytes, perhaps fewer than promised."""
+    promised = data[offset : offset + rng.randrange(1, 60_000)]
+    with server.connect() as wire:
+        wire.patch(path, offset, len(promised))
+        with suppress(OSError, HTTPException):
+            if rng.random() < 0.2:
+                wire.send(promised[: len(promised) // 2])
+                return
+            wire.send(promised)
+            answer = wire.answer()
+            assert answer.status in {204, 409, 423}, answer
+            if answer.status == 204:
+                assert answer.offset == offset + len(promised)
