@@ -1,0 +1,33 @@
+"""The rows of the speed table, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.bench import Bench
+from benchmarks.cases import checksums, downloads, latency, memory, requests, throughput
+from benchmarks.table import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something to measure: its name on the command line, its title in the table."""
+
+    name: str
+    title: str
+    measure: Callable[[Bench], Sequence[Row]]
+
+
+CASES = (
+    Case("stream", "one upload, one PATCH", throughput.one_stream),
+    Case("streams", "four uploads at once", throughput.four_streams),
+    Case("patches", "one upload, many PATCHes", throughput.many_patches),
+    Case("tls", "the same over TLS", throughput.over_tls),
+    Case("open", "open, half-sent PATCHes", memory.open_uploads),
+    Case("requests", "small requests, two workers", requests.small),
+    Case("checksum", "checksummed PATCHes", checksums.on_top),
+    Case("download", "GET", downloads.fetches),
+    Case("latency", "an unrelated HEAD during an upload", latency.at_full_speed),
+    Case("slow", "an unrelated HEAD while a slow disk takes uploads", latency.on_slow_disk),
+)

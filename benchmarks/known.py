@@ -1,0 +1,123 @@
+"""Which contenders there are: the floor, vectus in several set-ups, and the peers found here.
+
+Only command lines; no peer's code is in this project, and none is installed by it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.servers import Contender
+
+PEERS = Path(__file__).parent / "peers"
+
+FLOOR = Contender(
+    "floor",
+    (sys.executable, "-m", "benchmarks.floor", "--port", "{port}", "--dir", "{dir}"),
+    language="floor",
+)
+
+PLAIN = "plain ASGI"
+
+SERVE = ("serve", "{dir}", "--host", "127.0.0.1", "--port", "{port}", "--base-path", "/files/")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files for a server that speaks TLS, and what its clients trust."""
+
+    cert: str
+    key: str
+    ca: str
+
+
+def vectus(name: str = "vectus", *, workers: int = 1, durability: str = "none") -> Contender:
+    """Return vectus as ``vectus serve`` runs it."""
+    return through(vectus_command(), name, workers=workers, durability=durability)
+
+
+def through(
+    command: tuple[str, ...], name: str, *, workers: int = 1, durability: str = "none"
+) -> Contender:
+    """Return vectus as another command runs its ``serve``."""
+    options = ("--workers", str(workers), "--durability", durability)
+    return Contender(name, (*command, *SERVE, *options), ready="Listening on ")
+
+
+def vectus_command() -> tuple[str, ...]:
+    """Return how the ``vectus`` of this Python is called."""
+    return (str(Path(sys.executable).with_name("vectus")),)
+
+
+def script(name: str) -> tuple[str, ...]:
+    """Return how one of the scripts in ``peers/`` is called."""
+    return (sys.executable, "-m", f"benchmarks.peers.{name}")
+
+
+def encrypted(contender: Contender, certificate: Certificate) -> Contender:
+    """Return a contender that speaks TLS; it must know our two options."""
+    command = (*contender.command, "--tls-cert", certificate.cert, "--tls-key", certificate.key)
+    return Contender(contender.name, command, contender.language, contender.ready, certificate.ca)
+
+
+def given(text: str) -> Contender:
+    """Read ``NAME=COMMAND``.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    name, _, command = text.partition("=")
+    if not name or "{port}" not in command or "{dir}" not in command:
+        raise ValueError("A peer is NAME=COMMAND, with {port} and {dir} in the command.")
+    return Contender(name, tuple(shlex.split(command)))
+
+
+def found() -> Iterator[Contender]:
+    """Find the peers that are installed where one looks first."""
+    if path := shutil.which("tusd"):
+        options = "-host 127.0.0.1 -port {port} -upload-dir {dir} -base-path /files/ -verbose=false"
+        yield Contender("tusd", (path, *options.split()))
+    if (node := shutil.which("node")) and (modules := node_modules(node)):
+        yield Contender(
+            "@tus/server", (node, str(PEERS / "tus_node.mjs"), modules, "{port}", "{dir}")
+        )
+    if importlib.util.find_spec("tuspyserver"):
+        yield Contender("tuspyserver", (*script("tuspy_app"), "{port}", "{dir}"))
+
+
+def node_modules(node: str) -> str | None:
+    """Return a folder from where node finds ``@tus/server`` and its file store, or None."""
+    places = [os.getcwd(), *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))]
+    for place in places:
+        folder = Path(place) if Path(place).name == "node_modules" else Path(place, "node_modules")
+        if all((folder / "@tus" / part).is_dir() for part in ("server", "file-store")):
+            return str(folder)
+    return None
+
+
+def plain_asgi() -> Contender:
+    """Return vectus as an application on an unchanged uvicorn."""
+    return Contender(PLAIN, (*script("plain_asgi"), "--port", "{port}", "--dir", "{dir}"))
+
+
+def slow_pwrite() -> Contender:
+    """Return vectus where every ``pwrite`` sleeps."""
+    return through((*script("slow_pwrite"), "vectus.cli:main"), "vectus")
+
+
+def slow_floor() -> Contender:
+    """Return the floor where every ``pwrite`` sleeps."""
+    command = (*script("slow_pwrite"), "benchmarks.floor:main", *FLOOR.command[3:])
+    return Contender(FLOOR.name, command, FLOOR.language)
+
+
+def slow_sink() -> Contender:
+    """Return vectus with a store whose sinks sleep before each write."""
+    return Contender("vectus", (*script("slow_sink"), "--port", "{port}", "--dir", "{dir}"))
