@@ -55,7 +55,7 @@ class Announcer:
         except Rejected as verdict:
             if isinstance(event, VERDICTS):
                 raise _veto(verdict) from verdict
-            log.error("A listener refused %s, which has happened already.", _name(event))
+            log.exception("A listener refused %s, which has happened already.", _name(event))
         except Exception:
             if isinstance(event, VERDICTS):
                 raise

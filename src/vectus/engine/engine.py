@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
@@ -32,10 +32,10 @@ from vectus.events import (
     BeforeCreate,
     BeforeRequest,
     BeforeTerminate,
+    Created as CreatedEvent,
+    Received as ReceivedEvent,
+    Terminated as TerminatedEvent,
 )
-from vectus.events import Created as CreatedEvent
-from vectus.events import Received as ReceivedEvent
-from vectus.events import Terminated as TerminatedEvent
 from vectus.protocol import cors, rules
 from vectus.protocol.dialects import tus1
 from vectus.protocol.exchange import (
@@ -121,7 +121,7 @@ class Engine:
 
     async def _answer(self, head: Head, body: Body) -> tuple[Outcome, Content | None]:
         intent = tus1.decode(head, self.policy)
-        if not cors.is_preflight(head):
+        if not (isinstance(intent, Discover) and cors.is_preflight(head)):
             await self.announcer.tell(BeforeRequest(head, intent))
         if isinstance(intent, Download):
             return await self._download(intent)
@@ -148,20 +148,20 @@ class Engine:
     async def _inspect(self, intent: Inspect, head: Head) -> Outcome:
         async with self._hold(intent.id) as lease:
             upload = await self._load(intent.id, lease)
-            upload = await self._finish_or_wait(upload, lease, head)
-        if upload.role is Role.FINAL and not upload.finished:
-            await self.progress.drive(upload.id, patience=1.0)
-            upload = await self.progress.review(await self.store.load(upload.id))
+            with _or_later():
+                upload = await self.progress.finish(upload, lease, head)
         rules.admit(Action.INSPECT, upload, self.policy, self.clock())
+        if upload.role is Role.FINAL and not upload.finished:
+            upload = await self._inspect_final(upload)
         return Inspected(upload)
 
-    async def _finish_or_wait(self, upload: Upload, lease: Lease, head: Head) -> Upload:
-        """Finish what only waits for it; where that fails, the client is to ask again (D3)."""
-        try:
-            return await self.progress.finish(upload, lease, head)
-        except Exception as error:
-            self.progress.owe(upload.id, error)
-            raise Refused(*rules.FINISHING) from error
+    async def _inspect_final(self, upload: Upload) -> Upload:
+        """Asking for a final upload drives its joining on, for a moment at least (D8)."""
+        with _or_later():
+            await self.progress.drive(upload.id, patience=1.0)
+        upload = await self.progress.review(await self.store.load(upload.id))
+        rules.admit(Action.INSPECT, upload, self.policy, self.clock())
+        return upload
 
     async def _terminate(self, intent: Terminate, head: Head) -> Outcome:
         async with self._hold(intent.id) as lease:
@@ -195,10 +195,13 @@ class Engine:
         self, upload: Upload, plan: Plan, lease: Lease, head: Head, body: Body
     ) -> Upload:
         """Take a body in, commit what counts of it, and finish the upload if that was all."""
-        async with self._sink(upload, plan) as sink:
-            received = await pump(body, sink, plan, tus1.claim_of)
-            upload = self._settle(plan, upload, received, lease)
-            await sink.commit(upload)
+        try:
+            async with self._sink(upload, plan) as sink:
+                received = await pump(body, sink, plan, tus1.claim_of)
+                upload = self._settle(plan, upload, received, lease)
+                await sink.commit(upload)
+        except StoreFull as error:
+            raise await self._without_room(upload.id) from error
         if received.count:
             await self.announcer.tell(ReceivedEvent(head, upload, received.count))
         upload = await self.progress.finish(upload, lease, head)
@@ -206,6 +209,10 @@ class Engine:
             raise asyncio.CancelledError
         rules.acknowledge(upload, received)
         return upload
+
+    async def _without_room(self, id: str) -> Refused:
+        """The record found no room. The bytes may have, and count then, so it is looked anew."""
+        return Refused(*rules.VERDICTS[Ending.FULL], await self.store.load(id))
 
     def _sink(self, upload: Upload, plan: Plan) -> AbstractAsyncContextManager[Sink]:
         """What is finished is opened for nothing any more."""
@@ -237,7 +244,8 @@ class Engine:
         self, upload: Upload, intent: Create, head: Head, body: Body
     ) -> Outcome:
         async with self._hold(upload.id, body) as lease:
-            await self.store.create(replace(upload, fence=lease.fence))
+            upload = replace(upload, fence=lease.fence)
+            await self.store.create(upload)
             try:
                 await self.announcer.tell(CreatedEvent(head, upload))
                 if intent.payload and Feature.CREATION_WITH_UPLOAD in self.policy.features:
@@ -249,9 +257,10 @@ class Engine:
                 raise self._with_location(error, upload) from error
 
     def _with_location(self, error: Exception, upload: Upload) -> Refused:
-        """Every answer after an upload exists says where it is: else nobody can resume it."""
+        """Every answer after an upload exists says where it is: else nobody can resume it. How far
+        it is, only a refusal that knows says."""
         refused = refusal_of(error)
-        refused.upload = refused.upload or upload
+        refused.created = upload.id
         return refused
 
     async def _joined_before(
@@ -259,22 +268,33 @@ class Engine:
     ) -> Upload | None:
         """Find the final upload that took these very partials over (D8): the client repeats a
         request whose answer it never saw."""
-        takers = {source.taken_by for source in sources if source is not None}
-        taker = takers.pop() if len(takers) == 1 and None not in sources else None
-        final = await self.progress.find(taker) if taker else None
-        return final if final is not None and final.parts == intent.parts else None
+        takers = {source.taken_by for source in sources if source and source.taken_by}
+        for taker in takers:
+            final = await self.progress.find(taker)
+            if final is not None and final.parts == intent.parts:
+                return final
+        return None
 
     async def _create_final(self, upload: Upload, head: Head) -> Outcome:
         await self.store.create(upload)
         await self.announcer.tell(CreatedEvent(head, upload))
         try:
-            await self.progress.drive(upload.id, patience=self._join_timeout)
-        except StoreFull:
-            if await self.progress.withdraw(upload.id):
-                raise
+            withdrawn = await self._join_or_withdraw(upload.id)
+            final = None if withdrawn else await self.store.load(upload.id)
         except Exception as error:
             raise self._with_location(error, upload) from error
-        return Created(await self.store.load(upload.id), received=False)
+        if final is None:
+            raise StoreFull
+        return Created(final, received=False)
+
+    async def _join_or_withdraw(self, id: str) -> bool:
+        """Join a new final upload if its partials are complete. Where there is no room for it, take
+        it back, and say so; but not once its joining is recorded, which is tried again (D8)."""
+        try:
+            await self.progress.drive(id, patience=self._join_timeout)
+        except StoreFull:
+            return await self.progress.withdraw(id)
+        return False
 
     # --- Locking and loading ----------------------------------------------------------------------
 
@@ -286,10 +306,20 @@ class Engine:
 
     async def _load(self, id: str, lease: Lease) -> Upload:
         try:
-            return await self.store.load(id)
+            upload = await self.store.load(id)
         except UploadNotFound:
             lease.retire()
             raise
+        return await self.progress.spare(upload)
+
+
+@contextmanager
+def _or_later() -> Iterator[None]:
+    """Where an upload's last steps fail, a client that asks about it is to ask again (D3)."""
+    try:
+        yield
+    except Exception as error:
+        raise Refused(*rules.FINISHING) from error
 
 
 class Nothing:

@@ -40,6 +40,7 @@ class Progress:
         self._announcer = announcer
         self._clock = clock
         self._drives: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
         self.owed: set[str] = set()
         """Uploads whose next step failed here, to be tried again by the sweeper."""
 
@@ -66,7 +67,14 @@ class Progress:
         Raises:
             Vetoed: a listener refused; the upload stays unfinished.
         """
-        if upload.stage is Stage.FINISHING:
+        try:
+            return await self._finish(upload, lease, request)
+        except Exception as error:
+            self.owe(upload.id, error)
+            raise
+
+    async def _finish(self, upload: Upload, lease: Lease, request: Head | None) -> Upload:
+        if upload.stage is Stage.FINISHING and not self._expired(upload):
             if self._has_say(upload):
                 await self._announcer.tell(BeforeFinish(request, upload))
             upload = self._as_finished(replace(upload, fence=lease.fence))
@@ -96,13 +104,16 @@ class Progress:
     async def _wake_finals(self, partial: str) -> None:
         if isinstance(self._store, Joins):
             for final in await self._store.finals(partial):
+                if final in self._drives:
+                    self._again.add(final)  # that drive may have looked too early
                 self._start(final)
 
     # --- Driving on: in the background ------------------------------------------------------------
 
     def owe(self, id: str, error: Exception) -> None:
         """Note that an upload's next step failed, so that the sweeper tries it again soon."""
-        log.warning("Upload %s waits to be finished: %r", id, error)
+        if id not in self.owed:
+            log.warning("Upload %s waits to be finished: %r", id, error)
         self.owed.add(id)
 
     async def drive(self, id: str, patience: float) -> None:
@@ -128,17 +139,23 @@ class Progress:
         if not drive.cancelled() and (error := drive.exception()):
             assert isinstance(error, Exception)
             self.owe(id, error)
+        if id in self._again:
+            self._again.remove(id)
+            self._start(id)
 
     async def _drive(self, id: str) -> None:
         """One drive of one upload. Somebody else at work on it, or its end, is no failure."""
         try:
             upload = await self._store.load(id)
-            if upload.stage in (Stage.AWAITING, Stage.JOINING):
+            waits = upload.stage in (Stage.AWAITING, Stage.JOINING)
+            if waits and not self._expired(upload):
                 await self._join(id)
             async with self._locker.hold(id, ask=False, patience=PATIENCE) as lease:
                 await self.finish(await self._store.load(id), lease, None)
-        except (UploadNotFound, LockHeld):
+        except UploadNotFound:
             return
+        except LockHeld:
+            self.owed.add(id)  # whoever is at work on it may have looked too early
 
     async def withdraw(self, id: str) -> bool:
         """Remove a final upload that nobody has begun to join; say whether it was removed."""
@@ -151,6 +168,7 @@ class Progress:
 
     async def aclose(self) -> None:
         """Stop what goes on in the background; it goes on at the next start."""
+        self._again.clear()
         drives = list(self._drives.values())
         for drive in drives:
             drive.cancel()
@@ -177,17 +195,21 @@ class Progress:
         async with self._locker.hold(f"joining-{id}"[:128], ask=False, patience=0) as lease:
             lease.retire()
             final = await self._pin(id)
-            if final is None or not rules.pinning(final):
+            if not rules.pinning(final):
                 return
-            partials = [p for p in await self._partials(final) if p is not None]
-            await self._store.join(final, partials, take_over=self._policy.drop_partials)
+            partials = await self._partials(final)
+            present = [partial for partial in partials if partial is not None]
+            if len(present) < len(partials):
+                await self._record(rules.bereft(final))
+                return
+            await self._store.join(final, present, take_over=self._policy.drop_partials)
             await self._joined(final)
 
-    async def _pin(self, id: str) -> Upload | None:
+    async def _pin(self, id: str) -> Upload:
         """Record that a final upload is being joined, with its partials' locks held meanwhile, so
         that none can be removed before or after unnoticed."""
         final = await self._store.load(id)
-        if final.stage is Stage.AWAITING:
+        if final.stage is Stage.AWAITING and await self._is_ripe(final):
             async with AsyncExitStack() as locks:
                 for part in sorted(set(final.parts)):  # one order everywhere: no ring of waiters
                     lock = self._locker.hold(part, ask=False, patience=PATIENCE)
@@ -197,20 +219,39 @@ class Progress:
             await self._take_over(final)
         return final
 
+    async def _is_ripe(self, final: Upload) -> bool:
+        """Whether the partials settle a final upload's fate. A look without locks, which those that
+        are being received hold for long."""
+        partials = await self._partials(final)
+        reviewed = rules.review_final(final, partials, self._policy)
+        return reviewed.failed is not None or rules.joinable(partials)
+
     async def _record_joining(self, final: Upload) -> Upload:
         assert isinstance(self._store, Joins)
         partials = await self._partials(final)
         reviewed = rules.review_final(final, partials, self._policy)
         if reviewed.failed is None:
-            if not rules.joinable(partials):
+            present = [partial for partial in partials if partial is not None]
+            if not rules.joinable(partials) or await self._has_rival(final, present):
                 return final
-            await self._store.reserve(reviewed, [p for p in partials if p is not None])
-            reviewed = replace(reviewed, joining=True)
+            await self._store.reserve(reviewed, present)
+            reviewed = rules.join(reviewed)
+        return await self._record(reviewed)
+
+    async def _has_rival(self, final: Upload, partials: Sequence[Upload]) -> bool:
+        """Whether one of the partials is about to be used up by another final upload."""
+        if not self._policy.drop_partials:
+            return False
+        finals = [found for partial in partials for found in await self._finals(partial)]
+        return any(found.id != final.id and rules.pinning(found) for found in finals)
+
+    async def _record(self, final: Upload) -> Upload:
+        """Save a final upload, unless it has been terminated meanwhile."""
         async with self._locker.hold(final.id, ask=False, patience=PATIENCE) as lease:
-            await self._store.load(final.id)  # it may have been terminated meanwhile
-            reviewed = replace(reviewed, fence=lease.fence)
-            await self._store.save(reviewed)
-        return reviewed
+            await self._store.load(final.id)
+            final = replace(final, fence=lease.fence)
+            await self._store.save(final)
+        return final
 
     async def _take_over(self, final: Upload) -> None:
         """Leave a tombstone for every partial: its bytes belong to the final upload now."""
@@ -250,7 +291,8 @@ class Progress:
 
     async def sweep(self, upload: Upload) -> None:
         """Do for one upload, as a scan found it, what its time and stage call for."""
-        if rules.expired(upload, self._policy, self._clock()):
+        untold = upload.finished and not upload.announced
+        if self._expired(upload) and not untold:
             await self._expire(upload.id)
         elif rules.unsettled(upload):
             self._start(upload.id)
@@ -265,10 +307,8 @@ class Progress:
         """Remove an upload whose time is over, if nobody works on it (D7)."""
         try:
             async with self._locker.hold(id, ask=False, patience=0) as lease:
-                upload = await self._store.load(id)
-                if not rules.expired(upload, self._policy, self._clock()) or await self._finals(
-                    upload
-                ):
+                upload = await self.spare(await self._store.load(id))
+                if not self._expired(upload):
                     return
                 await self._store.remove(id)
                 lease.retire()
@@ -276,3 +316,13 @@ class Progress:
             return
         if upload.stage is not Stage.GONE:
             await self._announcer.tell(Expired(None, upload))
+
+    async def spare(self, upload: Upload) -> Upload:
+        """Return an upload with the time it has: a partial that a final upload waits for has more
+        than its record says (D7)."""
+        if self._expired(upload) and await self._finals(upload):
+            return replace(upload, expires=rules.expiry(self._policy.expire_after, self._clock()))
+        return upload
+
+    def _expired(self, upload: Upload) -> bool:
+        return rules.expired(upload, self._policy, self._clock())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from vectus.contracts import Body, Sink, Take
+from vectus.contracts import Body, Sink
 from vectus.errors import StoreFull
 from vectus.protocol.exchange import Ending, Payload, Plan, Received
 from vectus.protocol.messages import Headers
@@ -67,34 +67,44 @@ async def pump(body: Body, sink: Sink, plan: Plan, claim: Claim) -> Received:
         OSError, StoreError: the sink failed for another reason than want of room.
     """
     digests = hashers(plan.payload)
+    gauge = Gauge(body, sink, plan.room, list(digests.values()))
     try:
-        ending = await body.pour(_gauge(body, sink, plan.room, list(digests.values())))
+        ending = await body.pour(gauge)
     except StoreFull:
         ending = Ending.FULL
     except asyncio.CancelledError:
         ending = Ending.CANCELLED
+    if gauge.overrun and ending is Ending.COMPLETE:
+        ending = Ending.OVERRUN  # what was not taken is not acknowledged, whatever a body says
     body.stop(ending)
     algorithm, claimed = _claimed(plan.payload, body.trailers, claim)
     hasher = digests.get(algorithm)
     return Received(sink.count, ending, hasher.digest() if hasher else None, claimed)
 
 
-def _gauge(body: Body, sink: Sink, room: int | None, digests: list[Hasher]) -> Take:
-    """Return a take that never lets more pass than there is room for."""
-    write, left = sink.write, room
+class Gauge:
+    """A take that never lets more pass than there is room for, and digests what passes."""
 
-    def take(piece: memoryview) -> Awaitable[None] | None:
-        nonlocal left
-        if left is not None:
-            left -= len(piece)
-            if left < 0:
-                body.stop(Ending.OVERRUN)
+    __slots__ = ("_body", "_digests", "_left", "_write", "overrun")
+
+    def __init__(self, body: Body, sink: Sink, room: int | None, digests: Sequence[Hasher]) -> None:
+        self._body = body
+        self._write = sink.write
+        self._left = room
+        self._digests = digests
+        self.overrun = False
+
+    def __call__(self, piece: memoryview) -> Awaitable[None] | None:
+        """Take a piece, or stop the body at one that is too much."""
+        if self._left is not None:
+            self._left -= len(piece)
+            if self._left < 0:
+                self.overrun = True
+                self._body.stop(Ending.OVERRUN)
                 return None
-        for digest in digests:
+        for digest in self._digests:
             digest.update(piece)
-        return write(piece)
-
-    return take
+        return self._write(piece)
 
 
 def _claimed(payload: Payload, trailers: Headers, claim: Claim) -> tuple[str, bytes | None]:

@@ -7,6 +7,7 @@ import logging
 
 from vectus.contracts import Scans, Store
 from vectus.engine.progress import Progress
+from vectus.protocol.upload import Upload
 
 log = logging.getLogger("vectus")
 
@@ -50,6 +51,12 @@ class Sweeper:
             return
         try:
             async for upload in self._store.scan():
-                await self._progress.sweep(upload)
+                await self._sweep(upload)
         except Exception:
             log.exception("The sweeper could not finish its round; it tries again.")
+
+    async def _sweep(self, upload: Upload) -> None:
+        try:
+            await self._progress.sweep(upload)
+        except Exception:
+            log.exception("The sweeper could not settle upload %s; it tries again.", upload.id)

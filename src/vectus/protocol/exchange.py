@@ -209,6 +209,9 @@ class Refused(VectusError):
         reason: which of the known reasons it is.
         detail: a sentence for the client, without anything internal.
         upload: the upload as it is now, where the client may know of it.
+
+    Attributes:
+        created: the id of the upload that the refused request has made all the same.
     """
 
     def __init__(self, reason: Reason, detail: str, upload: Upload | None = None) -> None:
@@ -216,6 +219,7 @@ class Refused(VectusError):
         self.reason = reason
         self.detail = detail
         self.upload = upload
+        self.created: str | None = None
 
 
 class Vetoed(Refused):

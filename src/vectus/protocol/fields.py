@@ -16,10 +16,11 @@ LARGEST = 2**63 - 1
 """The largest number taken from a client: what a signed 64-bit file offset can hold."""
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}")
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def parse_number(value: str) -> int:
@@ -83,7 +84,7 @@ def parse_concat(value: str) -> tuple[str, ...] | None:
         return None
     kind, _, urls = value.partition(";")
     names = tuple(urls.split(" "))
-    if kind != "final" or not all(names):
+    if kind != "final" or not all(names) or _CONTROL.search(value):
         raise ValueError("must be 'partial', or 'final;' and URLs split by single spaces.")
     return names
 
@@ -101,6 +102,11 @@ def media_type(value: str) -> str:
 def is_media_type(value: str) -> bool:
     """Whether a text is a bare media type, fit to be sent as one."""
     return bool(_MEDIA_TYPE.fullmatch(value))
+
+
+def is_value(text: str) -> bool:
+    """Whether a text can be sent as a field's value (RFC 9110, section 5.5)."""
+    return bool(_VALUE.fullmatch(text))
 
 
 def id_of(url: str, base: str) -> str:

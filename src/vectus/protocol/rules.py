@@ -289,11 +289,22 @@ def review_final(final: Upload, partials: Sequence[Upload | None], policy: Polic
     can be told, failed when it can never be joined."""
     present = [partial for partial in partials if partial is not None]
     if len(present) < len(partials) or any(_lost(partial, final) for partial in present):
-        return replace(final, failed="A partial upload it was to be made of is gone.")
+        return bereft(final)
     length = joined_length(present)
     if length is not None and policy.max_size is not None and length > policy.max_size:
         return replace(final, failed=f"Joined it would have more than {policy.max_size} bytes.")
     return replace(final, length=length)
+
+
+def bereft(final: Upload) -> Upload:
+    """Return a final upload that has lost a partial."""
+    return replace(final, joining=False, failed="A partial upload it was to be made of is gone.")
+
+
+def join(final: Upload) -> Upload:
+    """Return a final upload whose partials are all complete, as one that is being joined. It waits
+    for no client any more, so its time is not counted."""
+    return replace(final, joining=True, expires=None)
 
 
 def _lost(partial: Upload, final: Upload) -> bool:

@@ -313,11 +313,15 @@ def _inspected(upload: Upload, policy: Policy) -> tuple[Pair, ...]:
         pairs.append(("Upload-Length", str(upload.length)))
     elif upload.role is not Role.FINAL:
         pairs.append(("Upload-Defer-Length", "1"))
-    if upload.metadata is not None:
-        pairs.append(("Upload-Metadata", upload.metadata))
-    if upload.concat is not None:
-        pairs.append(("Upload-Concat", upload.concat))
+    pairs += _verbatim("Upload-Metadata", upload.metadata)
+    pairs += _verbatim("Upload-Concat", upload.concat)
     return (*pairs, *_expires(upload, policy), ("Cache-Control", "no-store"))
+
+
+def _verbatim(name: str, value: str | None) -> tuple[Pair, ...]:
+    """T39, T79: as the client sent it. That it was checked when it came is no promise that every
+    store gives it back so."""
+    return ((name, value),) if value is not None and fields.is_value(value) else ()
 
 
 def _location(upload: Upload, head: Head) -> Pair:
@@ -374,9 +378,9 @@ def _refused(refused: Refused, head: Head, policy: Policy) -> tuple[int, tuple[P
     if isinstance(refused, Vetoed):
         status = refused.status
         pairs.extend(refused.headers)
+    if refused.created is not None:
+        pairs.append(("Location", head.location(refused.created)))
     if upload is not None and method in ("POST", "PATCH"):
-        if method == "POST":
-            pairs.append(_location(upload, head))
         if reason in tables.OFFSET_SHOWN:
             pairs.extend(_offset(upload))
         pairs.extend(_expires(upload, policy))
