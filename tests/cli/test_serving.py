@@ -305,7 +305,7 @@ def certificate(tmp_path) -> tuple[str, str, ssl.SSLContext]:
 @LOOPS
 def test_tls(stub, certificate, loop) -> None:
     """With a certificate it speaks HTTPS; a client that never shakes hands does not hold up its
-    end."""
+    end, nor does one that keeps an idle connection and reads no goodbye."""
     cert, key, context = certificate
     running = stub(tls=[cert, key], loop=loop).wait_until_ready()
 
@@ -316,9 +316,16 @@ def test_tls(stub, certificate, loop) -> None:
     with urllib.request.urlopen(f"{running.url}pid", context=context) as answer:
         assert int(answer.read()) == running.process.pid
     garbage.close()
+    idle = context.wrap_socket(
+        socket.create_connection(("127.0.0.1", running.port)), server_hostname="127.0.0.1"
+    )
+    assert ask(idle) == str(running.process.pid)
+    began = time.monotonic()
     running.signal(signal.SIGTERM)
     assert running.ended() == 0
+    assert time.monotonic() - began < 7  # and not the whole shutdown time, nor asyncio's 30 s
     silent.close()
+    idle.close()
     assert running.said == ""
 
 

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -29,6 +29,10 @@ from vectus.serving.site import Site
 KEEP_ALIVE = 75
 """Seconds a connection may idle between two requests. A client that just decided to use it again
 when it closes takes that for a network error, so rather long."""
+
+FAREWELL = 2.0
+"""Seconds for connections to close once every request is answered. An idle TLS client may not be
+reading, and so never say goodbye."""
 
 TICK = 0.02
 
@@ -113,9 +117,9 @@ class Server(uvicorn.Server):
             acceptor.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(self._timeout - 2, self._timeout / 2)):
-                await self._drain()
+        patience = max(self._timeout - 2, self._timeout / 2)
+        await _empty(self.server_state.tasks, patience)
+        await _empty(self.server_state.connections, min(FAREWELL, patience / 2))
         tasks = list(self.server_state.tasks)
         if tasks:
             logger.warning("Cancelling %d requests that did not end in time.", len(tasks))
@@ -139,10 +143,13 @@ class Server(uvicorn.Server):
         mine = len(self.server_state.connections) + sum(a.welcomes for a in self._acceptors)
         return self._post.shares.ahead(self._post.place, mine)
 
-    async def _drain(self) -> None:
-        # uvicorn keeps sets, and tells nobody when they change
-        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
-            await asyncio.sleep(TICK)
+
+async def _empty(things: Collection[object], seconds: float) -> None:
+    """Wait until they are all gone, which uvicorn tells nobody, or the time is over."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while things:  # noqa: ASYNC110
+                await asyncio.sleep(TICK)
 
 
 def _config(site: Site, app: object) -> uvicorn.Config:
