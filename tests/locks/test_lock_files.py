@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -243,3 +244,16 @@ import vectus.locks.file
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+async def test_full_disk(files: FileLocker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk a lock can still be had, and keeps others out: a DELETE must free room."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    async with files.hold(ID, patience=0):
+        with pytest.raises(LockHeld):
+            async with files.hold(ID, patience=0):
+                pytest.fail("Two hold one lock.")

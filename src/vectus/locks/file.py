@@ -29,6 +29,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _RECORD = re.compile(rb"vectus (\d{18}) (%b)\n" % ADDRESS.pattern)
 _RECORD_SIZE = 64
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # Python adds O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ROUNDS = 16  # lock files that may vanish under one attempt; each one was somebody's whole turn
 
 
@@ -36,8 +37,8 @@ class FileLocker:
     """A locker among all processes that use one directory on a local file system.
 
     Fences follow the clock: they rise across processes and restarts, unless the clock is put back
-    after a lease was retired. A file system without room for a lock file's few bytes, without
-    descriptors or without permission shows as ``LockUnavailable``. One locker serves one event loop
+    after a lease was retired. On a full file system a lock can be had, but its holder cannot be asked
+    for it. Want of descriptors or of permission shows as ``LockUnavailable``. One locker serves one event loop
     at a time, and may go from one to the next.
 
     Args:
@@ -177,9 +178,12 @@ class _Files:
     def _signed(self, grip: _FileGrip) -> _FileGrip:
         try:
             grip.sign(self._fence, self.ear)
-        except BaseException:
-            grip.release()
-            raise
+        except BaseException as error:
+            # A full disk leaves a lock whose holder cannot be asked for it, but a lock: what frees
+            # room, a DELETE or an expiry, needs one.
+            if not (isinstance(error, OSError) and error.errno in _FULL):
+                grip.release()
+                raise
         self._fence = grip.fence
         return grip
 

@@ -114,8 +114,13 @@ def measured(upload: Upload, size: int) -> Upload:
 
 
 def differs(stored: Upload, wanted: Upload) -> bool:
-    """Whether a record has to be written: whether more changed than what the data tell."""
-    return wanted != (stored if _records_offset(wanted) else replace(stored, offset=wanted.offset))
+    """Whether a record has to be written: whether more changed than what the data tell.
+
+    A new fence alone is not worth a write to every small request: here locks are the kernel's, and
+    are never lost.
+    """
+    offset = stored.offset if _records_offset(wanted) else wanted.offset
+    return wanted != replace(stored, offset=offset, fence=wanted.fence)
 
 
 def _counting(upload: Upload, size: int) -> int:
