@@ -14,6 +14,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -259,7 +260,12 @@ def test_parent_of_workers_killed(
 
         def kill(_: Wire, workers: list[int] = workers) -> None:
             server.kill()
-            until(lambda: all(map(gone, workers)), "the workers' end")
+            try:
+                until(lambda: all(map(gone, workers)), "the workers' end", 5)
+            finally:
+                for pid in workers:  # nobody else would
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
         transfer.break_off(kill)
         server.restart()

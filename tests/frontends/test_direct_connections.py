@@ -178,7 +178,9 @@ def test_the_continue_is_sent_when_asked_for(serve: Serve) -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/read":
-            await echo(scope, receive, send)
+            data = (await receive())["body"]
+            await send(start((b"content-length", b"%d" % len(data))))
+            await send(body(data))
         else:
             await OK(scope, receive, send)
 

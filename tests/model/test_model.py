@@ -59,6 +59,10 @@ ENDINGS = {
 }
 
 
+LIMIT = 5.0
+"""Seconds after which what should have happened has not."""
+
+
 def checksum(data: bytes) -> str:
     """Word a checksum."""
     return f"sha1 {base64.b64encode(hashlib.sha1(data).digest()).decode()}"
@@ -123,7 +127,7 @@ class Machine(RuleBasedStateMachine):
         self.finished: set[str] = set()
 
     @initialize(drop=st.booleans())
-    def begin(self, drop: bool) -> None:
+    def begin(self, *, drop: bool) -> None:
         """Start a server without uploads."""
         self.policy = Policy(max_size=CAP, expire_after=LIFE, drop_partials=drop)
         self.model = Model(drop, self.clock.now)
@@ -202,8 +206,8 @@ class Machine(RuleBasedStateMachine):
         return multiple() if id == "nothing" else id
 
     @precondition(lambda self: self.model.items)
-    @rule(target=uploads, parts=st.lists(uploads, min_size=1, max_size=3), salt=st.booleans())
-    def final(self, parts: list[str], salt: bool):
+    @rule(target=uploads, parts=st.lists(uploads, min_size=1, max_size=3))
+    def final(self, parts: list[str]):
         """POST of a final upload, of whatever there is."""
         if self.model.drop and any(self.model.awaited(part) for part in parts):
             return multiple()  # which of two final uploads gets a partial is a matter of chance
@@ -264,7 +268,7 @@ class Machine(RuleBasedStateMachine):
             offset = len(item.data)
             patch = self.world.patch(id, offset, script_of(body, pause), **fields_of(body))
             holder = asyncio.ensure_future(patch)
-            await asyncio.wait([holder, asyncio.ensure_future(pause.reached.wait())], timeout=10)
+            await asyncio.wait_for(pause.reached.wait(), LIMIT)
             await self.world.ask("HEAD", id)
             reply = await holder
             await self.quiet()
@@ -300,7 +304,7 @@ class Machine(RuleBasedStateMachine):
         async def die() -> None:
             patch = self.world.patch(id, len(item.data), script_of(body, pause), **fields_of(body))
             holder = asyncio.ensure_future(patch)
-            await asyncio.wait_for(pause.reached.wait(), 10)
+            await asyncio.wait_for(pause.reached.wait(), LIMIT)
             shutil.copytree(self.world.place, copy)
             told = self.told.copy()
             holder.cancel()

@@ -1,4 +1,4 @@
-"""What the parts of a connection that deal with one body may ask of it. A contract, nothing else."""
+"""What a body may ask of its connection. A contract, nothing else."""
 
 from __future__ import annotations
 

@@ -30,9 +30,12 @@ KEEP_ALIVE = 75
 """Seconds a connection may idle between two requests. A client that just decided to use it again
 when it closes takes that for a network error, so rather long."""
 
-FAREWELL = 2.0
-"""Seconds for connections to close once every request is answered. An idle TLS client may not be
-reading, and so never say goodbye."""
+ANSWERS = 0.7
+"""The part of the shutdown time after which requests are cancelled."""
+
+FAREWELL = 0.1
+"""The part of it for connections to close once every request is answered. An idle TLS client may
+not be reading, and so never say goodbye."""
 
 TICK = 0.02
 
@@ -117,15 +120,14 @@ class Server(uvicorn.Server):
             acceptor.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        patience = max(self._timeout - 2, self._timeout / 2)
-        await _empty(self.server_state.tasks, patience)
-        await _empty(self.server_state.connections, min(FAREWELL, patience / 2))
+        await _empty(self.server_state.tasks, ANSWERS * self._timeout)
         tasks = list(self.server_state.tasks)
         if tasks:
             logger.warning("Cancelling %d requests that did not end in time.", len(tasks))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _empty(self.server_state.connections, FAREWELL * self._timeout)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -89,10 +89,8 @@ class Join:
         if size < least:
             raise RecordBroken(self._final.id, "bytes that were moved into it are gone")
         joined = self._folder.ledger.joined(self._final.id)
-        if least <= joined <= size:
-            return joined
-        self._note(least)  # a power cut may have kept the note and lost the bytes
-        return least
+        # A power cut may have kept the note and lost the bytes.
+        return joined if least <= joined <= size else least
 
     def _moved(self) -> int:
         """Return how many bytes of the first partial were moved here."""
