@@ -64,7 +64,7 @@ class Scale:
         return row if self.kind == "full" else replace(row, bound=None)
 
 
-FULL = Scale("full", GIB, 8 * MIB, 512 * MIB, 5, 0.5, 16, 4000, 6, 5.0)
+FULL = Scale("full", GIB, 8 * MIB, 512 * MIB, 5, 0.5, 16, 4000, 4, 5.0)
 QUICK = Scale("quick", 8 * MIB, MIB, 4 * MIB, 1, 0.1, 4, 40, 2, 0.5)
 
 

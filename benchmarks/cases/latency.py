@@ -51,7 +51,7 @@ def on_slow_disk(bench: Bench) -> Sequence[Row]:
 
 
 def watched(bench: Bench, contenders: Sequence[Contender]) -> Sheet:
-    """Measure while uploads press against a slow disk."""
+    """Measure while uploads press against a disk that the server does not know to be slow yet."""
     seconds = FIRST + bench.scale.slow
 
     def one(server: Server) -> Mapping[str, float]:
@@ -62,4 +62,4 @@ def watched(bench: Bench, contenders: Sequence[Contender]) -> Sheet:
         later = delays.within(Span(press.start + FIRST, math.inf))
         return {P99: p99(later), WORST: max(during) * 1000}
 
-    return bench.interleaved(contenders, one, rounds=1)
+    return bench.afresh(contenders, one, rounds=1)

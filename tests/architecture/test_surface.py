@@ -31,7 +31,9 @@ def test_public_names_are_listed(name: str) -> None:
         for alias in node.names
     }
 
-    assert {n for n in names if not n.startswith("_")} - set(getattr(module, "__all__", ())) == set()
+    assert {n for n in names if not n.startswith("_")} - set(
+        getattr(module, "__all__", ())
+    ) == set()
     assert [n for n in getattr(module, "__all__", ()) if not hasattr(module, n)] == []
 
 

@@ -225,6 +225,16 @@ def test_an_http_1_0_client_is_answered(plain: Running, recorder: Recorder) -> N
         assert client.ended() == b""
 
 
+@pytest.mark.parametrize("target", ["http://", "a b", "h:80", "\x01"])
+def test_targets_of_no_form_are_refused(plain: Running, recorder: Recorder, target: str) -> None:
+    """Whether the parser sees it or we do."""
+    with plain.connect() as client:
+        client.send(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        assert client.answer()[0] == 400
+        assert client.ended() == b""
+    assert recorder.heads == []
+
+
 @pytest.mark.parametrize(
     ("target", "uri"),
     [

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 
-from server import OCTETS, Server, Wire, chunk, process_of, until
+from server import OCTETS, PATIENCE, Server, Wire, chunk, process_of, until
 
 Serve = Callable[..., Server]
 
@@ -180,21 +181,62 @@ def test_fifty_clients_fight(workers: int, serve: Serve, rng: random.Random) -> 
     """Fifty clients that all upload the same file to the same upload, each going on wherever it
     is, and each throwing the others out, end with exactly that file."""
     server = serve("--workers", workers)
-    data = rng.randbytes(500_000)
+    data = rng.randbytes(300_000)
     path = server.create(len(data))
+    fight([server], path, data)
+    assert server.stored(path) == data
+    assert server.get(path) == data
+
+
+def test_a_fight_finishes_once(guarding: Serve, control: Path, rng: random.Random) -> None:
+    """However many fight, on two servers at once, the upload's finish is told once (D2)."""
+    servers = [guarding(), guarding()]
+    data = rng.randbytes(200_000)
+    path = servers[0].create(len(data))
+    fight(servers, path, data)
+    assert servers[0].get(path) == data
+    events = (control / "events").read_text().splitlines()
+    assert [line.split()[0] for line in events].count("Finished") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_deleted_in_the_middle_of_a_fight(workers: int, serve: Serve, rng: random.Random) -> None:
+    """An upload that is deleted while many write to it is gone for all of them, and no late write
+    brings anything of it back (C37, T64)."""
+    server = serve("--workers", workers)
+    data = rng.randbytes(10_000_000)
+    path = server.create(len(data))
+
+    def write_until_gone(seed: int) -> None:
+        mine = random.Random(seed)
+        while (answer := server.ask("HEAD", path)).status not in {404, 410}:
+            if answer.status == 200:
+                push(server, path, data, answer.offset, mine)
+
+    with ThreadPoolExecutor(10) as clients:
+        writing = [clients.submit(write_until_gone, seed) for seed in range(10)]
+        until(lambda: server.size(path) > 100_000, "some bytes")
+        until(lambda: server.ask("DELETE", path).status == 204, "the removal")
+        for each in writing:
+            each.result(PATIENCE)
+    id = path.rpartition("/")[2]
+    left = [each.name for each in server.store.rglob("*") if each.name.startswith(id)]
+    assert not left
+
+
+def fight(servers: list[Server], path: str, data: bytes) -> None:
+    """Have fifty clients upload the same bytes to the same upload, until it is complete."""
     deadline = time.monotonic() + 40
 
-    def fight(seed: int) -> None:
-        mine = random.Random(seed)
+    def upload(number: int) -> None:
+        server, mine = servers[number % len(servers)], random.Random(number)
         while (offset := look(server, path)) != len(data):
             assert time.monotonic() < deadline, f"still at {offset}"
             if offset is not None:
                 push(server, path, data, offset, mine)
 
     with ThreadPoolExecutor(50) as clients:
-        list(clients.map(fight, range(50)))
-    assert server.stored(path) == data
-    assert server.get(path) == data
+        list(clients.map(upload, range(50)))
 
 
 def look(server: Server, path: str) -> int | None:
@@ -215,6 +257,6 @@ def push(server: Server, path: str, data: bytes, offset: int, rng: random.Random
                 return
             wire.send(promised)
             answer = wire.answer()
-            assert answer.status in {204, 409, 423}, answer
+            assert answer.status in {204, 404, 409, 410, 423}, answer
             if answer.status == 204:
                 assert answer.offset == offset + len(promised)

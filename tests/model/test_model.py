@@ -274,8 +274,8 @@ class Machine(RuleBasedStateMachine):
             await self.quiet()
             return reply
 
-        status = self.model.patch(id, len(item.data), None, body)
-        self.agree(self.run(two()), status)
+        reply = self.run(two())
+        self.agree(reply, self.model.patch(id, len(item.data), None, body))
 
     def takes(self, item: Item, body: Bytes) -> bool:
         """Whether an upload takes all bytes of a body, by its head and as they come."""

@@ -23,19 +23,8 @@ from vectus.errors import UploadExists, UploadNotFound
 from vectus.protocol.upload import Role, Upload
 from vectus.stores import joining
 from vectus.stores.file import FileStore
-from vectus.testing.stores import (
-    FULL,
-    ID,
-    JoinSuite,
-    bytes_of,
-    fill,
-    give,
-    parts_of,
-    pattern,
-    plan,
-    put,
-    scanned,
-)
+from vectus.testing.joins import JoinSuite, parts_of, scanned
+from vectus.testing.stores import FULL, ID, bytes_of, fill, give, pattern, plan, put
 
 DIED = 77
 CHANGES = {"open", "write", "pwrite", "ftruncate", "rename", "unlink", "mkdir", "copy_file_range"}

@@ -11,7 +11,8 @@ import pytest
 from vectus.contracts import Joins, Scans, Store
 from vectus.stores.disk import Disk
 from vectus.stores.file import FileStore
-from vectus.testing.stores import JoinSuite, ScanSuite, StoreSuite
+from vectus.testing.joins import JoinSuite, ScanSuite
+from vectus.testing.stores import StoreSuite
 
 
 class FileSuite(StoreSuite, ScanSuite, JoinSuite):

@@ -10,18 +10,8 @@ import pytest
 from vectus.contracts import Joins, Scans, Store
 from vectus.errors import StoreFull
 from vectus.stores.memory import MemoryStore
-from vectus.testing.stores import (
-    FULL,
-    ID,
-    JoinSuite,
-    ScanSuite,
-    StoreSuite,
-    bytes_of,
-    fill,
-    give,
-    parts_of,
-    plan,
-)
+from vectus.testing.joins import JoinSuite, ScanSuite, parts_of
+from vectus.testing.stores import FULL, ID, StoreSuite, bytes_of, fill, give, plan
 
 
 class TestMemoryStore(StoreSuite, ScanSuite, JoinSuite):

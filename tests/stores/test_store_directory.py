@@ -14,18 +14,8 @@ import pytest
 from vectus.errors import ConfigurationError, RecordBroken, StoreUnavailable, UploadNotFound
 from vectus.protocol.upload import Role, Stage, Upload
 from vectus.stores.file import FileStore
-from vectus.testing.stores import (
-    FULL,
-    ID,
-    JoinSuite,
-    bytes_of,
-    fill,
-    give,
-    parts_of,
-    plan,
-    put,
-    scanned,
-)
+from vectus.testing.joins import JoinSuite, parts_of, scanned
+from vectus.testing.stores import FULL, ID, bytes_of, fill, give, plan, put
 
 SHORT = replace(FULL, length=11)
 

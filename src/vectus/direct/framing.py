@@ -50,26 +50,24 @@ def judge(marks: Marks, version: str) -> Framing | Refusal:
     """
     if not marks:
         return BARE
-    lengths = _values(marks, b"content-length")
-    codings = _values(marks, b"transfer-encoding")
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in marks:
+        values.setdefault(name, []).append(value.strip(b" \t"))
+    lengths, codings = values.get(b"content-length", ()), values.get(b"transfer-encoding", ())
     if lengths and codings:
         return Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
     length = _coded(codings, version) if codings else _counted(lengths)
     if isinstance(length, Refusal):
         return length
-    expectations = _values(marks, b"expect")
+    expectations = values.get(b"expect", ())
     return Framing(
         length,
         expects=version == "1.1" and any(e.lower() == b"100-continue" for e in expectations),
-        trailers=_declared(marks) if length is None else frozenset(),
+        trailers=_declared(values.get(b"trailer", ())) if length is None else frozenset(),
     )
 
 
-def _values(marks: Marks, name: bytes) -> list[bytes]:
-    return [value.strip(b" \t") for mark, value in marks if mark == name]
-
-
-def _counted(lengths: list[bytes]) -> int | Refusal:
+def _counted(lengths: Sequence[bytes]) -> int | Refusal:
     """Section 6.3: a list of lengths, even of equal ones, is an error one may refuse."""
     if not lengths:
         return 0
@@ -81,7 +79,7 @@ def _counted(lengths: list[bytes]) -> int | Refusal:
     return int(digits)
 
 
-def _coded(codings: list[bytes], version: str) -> Refusal | None:
+def _coded(codings: Sequence[bytes], version: str) -> Refusal | None:
     """Section 6.1: only HTTP/1.1 has transfer codings, and ``chunked`` is the one we know."""
     if version != "1.1":
         return Refusal(400, "HTTP/1.0 has no transfer codings.")
@@ -90,6 +88,6 @@ def _coded(codings: list[bytes], version: str) -> Refusal | None:
     return None
 
 
-def _declared(marks: Marks) -> frozenset[str]:
-    names = ",".join(v.decode("latin-1") for v in _values(marks, b"trailer"))
-    return frozenset(n.strip().lower() for n in names.split(",") if n.strip())
+def _declared(fields: Sequence[bytes]) -> frozenset[str]:
+    names = b",".join(fields).decode("latin-1").split(",")
+    return frozenset(name.strip().lower() for name in names if name.strip())

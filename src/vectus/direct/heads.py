@@ -144,7 +144,8 @@ class Heads:
         """Tell a client's error from ours: both come out of the parser alike."""
         if self._refusal is not None:
             return self._refusal
-        if isinstance(error, httptools.HttpParserCallbackError):
+        ours = not isinstance(error.__context__, httptools.HttpParserError)
+        if ours and isinstance(error, httptools.HttpParserCallbackError):
             logger.error("An error of our own while parsing.", exc_info=error.__context__)
             return Refusal(500, "Internal Server Error")
         return INVALID

@@ -15,7 +15,7 @@ import contextvars
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import httptools
 
@@ -277,12 +277,11 @@ class DirectProtocol(asyncio.BufferedProtocol):
 
     def head(self, heads: Heads, framing: Framing) -> None:
         """A request's head is complete: it waits for its turn."""
-        self._timed = False
         body = Incoming(self, framing)
-        self._receiving = body
-        scope = self._scope(heads)
-        request = Request(self, scope, body, keep_alive=heads.keep_alive)
+        request = Request(self, self._scope(heads), body, keep_alive=heads.keep_alive)
         self._queue.append((request, self._application()))
+        self._receiving = body
+        self._timed = False
 
     def _application(self) -> Application:
         """Choose who answers: beyond the limit, nobody does."""
@@ -293,7 +292,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
         return unavailable
 
     def _scope(self, heads: Heads) -> dict[str, Any]:
-        config = self._config
+        root = self._config.root_path
         raw_path, query = _split(heads.url)
         path = raw_path.decode("latin-1")
         return {
@@ -304,9 +303,9 @@ class DirectProtocol(asyncio.BufferedProtocol):
             "client": self._client,
             "scheme": "http" if self.writer.plain else "https",
             "method": heads.method,
-            "root_path": config.root_path,
-            "path": config.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": config.root_path.encode("ascii") + raw_path,
+            "root_path": root,
+            "path": root + (unquote(path) if "%" in path else path),
+            "raw_path": quote(root).encode() + raw_path if root else raw_path,
             "query_string": query,
             "headers": heads.headers,
             "state": self._app_state.copy(),
@@ -352,7 +351,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
 
     def _proceed(self) -> None:
         """Start the next request, if there is one and none is being answered."""
-        if self._current is not None or self.writer.lost:
+        if self._current is not None or self._transport.is_closing():
             return
         if self._queue:
             self._start(*self._queue.popleft())
@@ -380,7 +379,8 @@ class DirectProtocol(asyncio.BufferedProtocol):
         self._server_state.total_requests += 1
         self._current = None
         body = request.incoming
-        body.stop(Ending.CANCELLED)
+        if body.end is None:
+            body.stop(Ending.CANCELLED)
         if self.writer.lost:
             return
         if self._closing or self.departed or not request.keep_alive or body.end is Ending.BROKEN:
@@ -436,7 +436,8 @@ class DirectProtocol(asyncio.BufferedProtocol):
 
     def _end(self, body: Incoming) -> None:
         """End the connection after an answer; gently where the client may be sending still."""
-        if body.end is Ending.COMPLETE and not self._queue and not self._heads.partial:
+        quiet = not (self._queue or self._heads.partial or self._dropping)
+        if body.end is Ending.COMPLETE and quiet:
             self.writer.close()
         else:
             self._shut()
@@ -445,18 +446,18 @@ class DirectProtocol(asyncio.BufferedProtocol):
         """Stop writing, and read for a while, so that the client sees its answer.
 
         A socket closed with unread bytes is reset, and a reset takes the answer with it. TLS cannot
-        be shut one way, and its close lingers by itself.
+        be shut one way, and its close reads on by itself.
         """
         self._draining = self._receiving = self._raw = None
         self._queue.clear()
         self._dropping = True
+        self.settle()
         if not self.writer.plain or self.departed:
             self.writer.close()
             return
         self.writer.end()
         linger = min(self.linger_timeout, 0.5) if self._closing else self.linger_timeout
         self.deadline.within(linger, self.writer.close)
-        self.settle()
 
     # What every answer has.
 

@@ -101,7 +101,10 @@ class Request:
 
     def _abandoned(self) -> None:
         """The application returned without answering, which it may once the client has gone."""
-        if not self._hung_up():
+        if self._channel.departed:
+            self._writer.close()
+            return
+        if self.incoming.end is not Ending.BROKEN:
             logger.error("ASGI callable returned without completing response.")
         self._give_up()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ END = b"\r\n"
 
 _BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"]')
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BROKEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -45,9 +46,16 @@ def block(fields: Fields) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
-def text_block(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Format header fields given as text."""
-    return block([(name.lower().encode("latin-1"), v.encode("latin-1")) for name, v in fields])
+def text_block(fields: Sequence[tuple[str, str]]) -> bytes:
+    """Format header fields given as text.
+
+    Raises:
+        ValueError: one would break out of its line.
+    """
+    lines = "".join([f"{name.lower()}: {value}\r\n" for name, value in fields])
+    if _BROKEN.search(lines) or lines.count("\n") != len(fields):
+        raise ValueError(f"The header fields {fields!r} cannot be sent.")
+    return lines.encode("latin-1")
 
 
 _defaults: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from vectus.errors import StoreError
+from vectus.errors import StoreError, StoreFull
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Upload
 from vectus.stores.disk import Disk, settled
@@ -25,6 +25,9 @@ from vectus.stores.record import differs, measured
 
 LARGE = 2 << 20
 """A piece of more bytes is written in a thread, however fast the disk is."""
+
+RECORD_ROOM = 128 << 10
+"""Bytes that are left on a full disk for a record, which metadata may make long."""
 
 
 class FileSink:
@@ -165,11 +168,22 @@ class FileSink:
         self._ready = True
 
     def _write(self, data: memoryview) -> None:
-        with map_errors():
-            while data:
-                written = os.pwrite(self._fd, data, self._start + self._count)
-                self._count += written
-                data = data[written:]
+        try:
+            with map_errors():
+                while data:
+                    written = os.pwrite(self._fd, data, self._start + self._count)
+                    self._count += written
+                    data = data[written:]
+        except StoreFull:
+            if self._revocable:
+                self._make_room()
+            raise
+
+    def _make_room(self) -> None:
+        """Give back a little of what fitted: without room for the record that makes it count, all
+        of it would be lost."""
+        self._count = max(0, self._count - RECORD_ROOM)
+        os.ftruncate(self._fd, self._start + self._count)
 
     def _commit(self, upload: Upload) -> None:
         folder, upload = self._folder, _judged(upload)
