@@ -245,6 +245,7 @@ def test_killed_before_joining(serve: Callable[..., Server], rng: random.Random)
     assert server.get(final) == b"".join(part.data for part in parts)
 
 
+@pytest.mark.platform("linux")
 @pytest.mark.parametrize("kind", ["plain", "checksummed"])
 def test_parent_of_workers_killed(
     kind: str, serve: Callable[..., Server], rng: random.Random

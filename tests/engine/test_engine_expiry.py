@@ -151,6 +151,7 @@ async def test_d7_but_not_while_a_final_waits_for_it(build):
     assert not await swept(world, b)
     assert expires(await world.ask("HEAD", a)) > world.clock.now
     assert await world.offset(b) == 1
+    assert (await world.ask("GET", b)).status == 409
     assert (await world.patch(b, 1, b"c")).status == 204
     await world.until_finished(id)
 

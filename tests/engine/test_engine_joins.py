@@ -7,13 +7,13 @@ from functools import partial
 from itertools import product
 
 import pytest
-from world import id_of, soon
 
 from vectus.errors import StoreFull, StoreUnavailable
 from vectus.events import BeforeFinish, Rejected
 from vectus.protocol.policy import Feature, Policy
 from vectus.protocol.upload import Role, Stage, Upload
 from vectus.testing.fakes import Pause, ScriptedBody
+from world import id_of, soon
 
 DROP = Policy(drop_partials=True)
 
@@ -238,6 +238,21 @@ async def test_a_partial_that_vanishes_while_it_is_pinned(build):
     await world.settle(lambda: left(world, id, Stage.JOINING))
 
     assert (await world.record(id)).stage is Stage.GONE
+    assert (await world.ask("HEAD", id)).status == 410
+
+
+async def test_a_final_given_up_while_it_is_joined(world):
+    """What was recorded as gone meanwhile is not brought back by the end of a join."""
+    part = await world.partial(b"a")
+    pause = Pause()
+    world.store.after("join", pause)
+    creating = world.begin(world.ask("POST", upload_concat=f"final;{part}"))
+    await soon(pause.reached.wait())
+    (id,) = await world.inner.finals(part)
+    await world.change(id, failed="It was given up.", joining=False)
+    pause.resume()
+    await soon(creating)
+
     assert (await world.ask("HEAD", id)).status == 410
 
 

@@ -6,10 +6,12 @@ import logging
 import re
 
 import pytest
-from world import id_of
 
+from vectus.engine.announce import Announcer
+from vectus.engine.engine import Engine
 from vectus.errors import RecordBroken, StoreError, StoreFull
 from vectus.events import BeforeRequest, Rejected
+from vectus.locks.memory import MemoryLocker
 from vectus.protocol.exchange import (
     Append,
     Create,
@@ -18,8 +20,11 @@ from vectus.protocol.exchange import (
     Inspect,
     Terminate,
 )
-from vectus.protocol.policy import Policy
-from vectus.testing.fakes import ScriptedBody
+from vectus.protocol.policy import Feature, Policy
+from vectus.protocol.upload import Role, Upload
+from vectus.stores.memory import MemoryStore
+from vectus.testing.fakes import ManualClock, ScriptedBody, head
+from world import OCTETS, id_of
 
 PREFLIGHT = {"origin": "https://a.example", "access_control_request_method": "PATCH"}
 
@@ -207,3 +212,59 @@ async def test_t26_options(build):
     reply = await world.ask("OPTIONS", "whatever", tus_resumable="9.9.9")
 
     assert (reply.status, reply.header("Tus-Max-Size")) == (204, "7")
+
+
+# --- Stores that can do less ----------------------------------------------------------------------
+
+
+class Plain:
+    """A store that can neither scan nor join."""
+
+    def __init__(self) -> None:
+        inner = MemoryStore()
+        for name in ("create", "load", "append", "save", "read", "remove", "aclose"):
+            setattr(self, name, getattr(inner, name))
+
+
+async def test_a_store_that_cannot_join(world):
+    """Joining and scanning are abilities a store need not have: partials work without, and the
+    bytes of a final upload are nobody's."""
+    less = frozenset(Feature) - {Feature.CONCATENATION, Feature.CONCATENATION_UNFINISHED}
+    engine = Engine(
+        Plain(), MemoryLocker(), Policy(less), Announcer(), clock=ManualClock(), ids=lambda: "abc"
+    )
+    assert (await engine(head("POST", upload_length=5), ScriptedBody())).status == 201
+    fields = {"content_type": OCTETS, "upload_offset": 0, "content_length": 5}
+    assert (await engine(head("PATCH", "abc", **fields), ScriptedBody(b"hello"))).status == 204
+    assert (await engine(head("DELETE", "abc"), ScriptedBody())).status == 204
+
+
+async def test_a_partial_in_a_store_that_cannot_join():
+    """A partial that another server left there is finished like any other."""
+    store = Plain()
+    await store.create(Upload("abc", role=Role.PARTIAL, length=5, expires=1.0))
+    engine = Engine(store, MemoryLocker(), Policy(expire_after=None), Announcer(), clock=float)
+    fields = {"content_type": OCTETS, "upload_offset": 0, "content_length": 5}
+
+    assert (await engine(head("PATCH", "abc", **fields), ScriptedBody(b"hello"))).status == 204
+    assert (await engine(head("DELETE", "abc"), ScriptedBody())).status == 204
+
+
+async def test_d12_a_store_that_is_really_full():
+    """D12: what fits is kept and told, and the rest can come when there is room."""
+    store = MemoryStore(capacity=3)
+    await store.create(Upload("abc", length=5))
+    engine = Engine(store, MemoryLocker(), Policy(), Announcer(), clock=ManualClock())
+    fields = {"content_type": OCTETS, "upload_offset": 0, "content_length": 5}
+    reply = await engine(head("PATCH", "abc", **fields), ScriptedBody(b"he", b"llo"))
+
+    assert (reply.status, reply.header("Upload-Offset")) == (507, "3")
+    assert (await store.load("abc")).offset == 3
+
+
+async def test_ids_are_long_and_match_their_grammar(world):
+    """D13: 128 random bits at least, and never the same."""
+    ids = {await world.create(5) for _ in range(50)}
+
+    assert len(ids) == 50
+    assert all(re.fullmatch(r"[0-9a-f]{32}", id) for id in ids)

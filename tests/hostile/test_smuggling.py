@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from server import OCTETS, Server
+from server import OCTETS, Server, chunk
 
 FRAMINGS = {
     "length and chunked": "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -106,6 +106,40 @@ def test_the_next_request_is_read(server: Server) -> None:
         wire.send(patch(path, "Content-Length: 5\r\n") + b"hello" + smuggled(second))
         assert wire.answer().status == 204
     assert server.get(path) == b"hello"
+
+
+def test_bodies_of_other_methods(server: Server) -> None:
+    """A body that its method has no use for is no request either, and does not harm the next one
+    on the connection, if it still is open."""
+    victim = server.create(5)
+    hidden = smuggled(victim)
+    for method in ("HEAD", "GET", "OPTIONS", "DELETE", "POST", "PUT", "PATCH"):
+        path = server.create(5)
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nTus-Resumable: 1.0.0\r\n"
+        sized = f"{head}Content-Length: {len(hidden)}\r\n\r\n".encode() + hidden
+        chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk(hidden) + chunk(b"")
+        last = b"HEAD /files/last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        for request in (sized, chunked):
+            answers = heard(server, request + last)
+            assert answers.count(b"HTTP/1.1 ") <= 2, (method, answers)
+            assert b"HTTP/1.1 204 No Content" not in answers.partition(b"\r\n\r\n")[2], answers
+        assert server.offset(victim) == 0, method
+
+
+def test_pipelined_and_cut(server: Server) -> None:
+    """Of several PATCHes in one packet, of which the last is cut, each gets its own bytes."""
+    paths = [server.create(6) for _ in range(4)]
+    requests = [
+        patch(path, "Content-Length: 6\r\n") + b"%dabcde" % n for n, path in enumerate(paths)
+    ]
+    with server.connect() as wire:
+        wire.send(b"".join(requests)[:-3])
+        wire.half_close()
+        answers = wire.everything()
+    assert answers.count(b"HTTP/1.1 204 ") == 3, answers
+    assert answers.count(b"HTTP/1.1 400 ") == 1, answers
+    assert [server.stored(path) for path in paths] == [b"0abcde", b"1abcde", b"2abcde", b"3ab"]
+    assert server.offset(paths[3]) == 3
 
 
 @pytest.mark.parametrize("size", [70_000, 20_000_000])

@@ -137,6 +137,19 @@ def test_displaced_by_delete(server: Server) -> None:
     assert not server.file(path).exists()
 
 
+def test_displaced_before_its_first_byte(server: Server) -> None:
+    """A client that was asked for its body, and does not send it, is displaced like any other."""
+    path = server.create(1000)
+    with server.connect() as holder:
+        holder.patch(path, 0, 1000, expect="100-continue")
+        assert holder.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        began = time.monotonic()
+        assert server.offset(path) == 0
+        assert time.monotonic() - began < SOON
+        told = holder.answer()
+        assert (told.status, told.offset) == (423, 0)
+
+
 def test_displaced_before_its_verdict(server: Server) -> None:
     """A displaced request whose bytes are not verified leaves none of them, and hears 423 with the
     offset from before (C20, C36)."""

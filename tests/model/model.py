@@ -225,7 +225,7 @@ class Model:
         elif all(part.complete for part in present):
             final.data = b"".join(part.data for part in present)
             final.finished, final.expires = True, None
-            if self.drop:
+            if self.drop and final.length:  # of no bytes there is nothing to take over
                 for part in present:
                     part.taken = final.id
 

@@ -43,7 +43,7 @@ THOROUGH = "VECTUS_THOROUGH" in os.environ
 """Whether there is time: more examples, and longer ones."""
 
 BUDGET = settings(
-    max_examples=1000 if THOROUGH else 20,
+    max_examples=3000 if THOROUGH else 100,
     stateful_step_count=50 if THOROUGH else 25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -54,7 +54,7 @@ def test_t01_t42_an_upload_from_its_creation_to_its_last_byte():
 
 @transcript
 def test_t21_all_in_one_patch():
-    """T21, T22: the whole rest in one request."""
+    """T18, T21, T22: the whole rest in one request, at the offset it is at."""
     return Transcript(
         [HALF], [patch("A", 5, b"world").gets(204).leaves(A=stored(b"helloworld", 10))]
     )

@@ -50,7 +50,6 @@ from vectus.protocol.exchange import (
     Ending,
     Inspect,
     Inspected,
-    Intent,
     Outcome,
     Plan,
     Reason,
@@ -65,6 +64,10 @@ from vectus.protocol.rules import Action
 from vectus.protocol.upload import Role, Upload
 
 log = logging.getLogger("vectus")
+
+
+Work = Discover | Create | Inspect | Append | Terminate
+"""What is answered without content."""
 
 
 def new_id() -> str:
@@ -127,7 +130,7 @@ class Engine:
             return await self._download(intent)
         return await self._perform(intent, head, body), None
 
-    async def _perform(self, intent: Intent, head: Head, body: Body) -> Outcome:
+    async def _perform(self, intent: Work, head: Head, body: Body) -> Outcome:
         match intent:
             case Discover():
                 return Discovered(self.policy)
@@ -139,8 +142,6 @@ class Engine:
                 return await self._create(intent, head, body)
             case Terminate():
                 return await self._terminate(intent, head)
-            case Download():
-                raise AssertionError("downloads are answered with content")
         assert_never(intent)
 
     # --- Asking and taking back -------------------------------------------------------------------
@@ -176,7 +177,7 @@ class Engine:
 
     async def _download(self, intent: Download) -> tuple[Outcome, Content | None]:
         """No lock: what is finished never changes, and what is removed stays readable."""
-        upload = await self.store.load(intent.id)
+        upload = await self.progress.spare(await self.store.load(intent.id))
         outcome = rules.admit_download(intent, upload, self.policy, self.clock())
         if not isinstance(outcome, Downloaded):
             return outcome, None

@@ -37,7 +37,7 @@ class FileLocker:
     """A locker among all processes that use one directory on a local file system.
 
     Fences follow the clock: they rise across processes and restarts, unless the clock is put back
-    after a lease was retired. On a full file system a lock can be had, but its holder cannot be asked
+    between two processes or after a lease was retired. On a full file system a lock can be had, but its holder cannot be asked
     for it. Want of descriptors or of permission shows as ``LockUnavailable``. One locker serves one event loop
     at a time, and may go from one to the next.
 
@@ -99,7 +99,8 @@ class _FileGrip(Grip):
         self._path = path
 
     def sign(self, earlier: int, ear: Ear) -> None:
-        """Leave in the file whom to ask for the lock, and a fence above all earlier ones.
+        """Leave in the file whom to ask for the lock, and a fence above those of other processes;
+        this one remembers its own.
 
         Raises:
             OSError: there is no room, or the disk failed.
@@ -107,9 +108,12 @@ class _FileGrip(Grip):
         found = _RECORD.match(os.pread(self._fd, _RECORD_SIZE, 0))
         self.retired = found is None  # a new file that cannot be signed is of no use
         self.fence = next_fence(max(earlier, int(found[1]) if found else 0))
-        record = b"vectus %018d %b\n" % (self.fence, ear.address())
-        if os.pwrite(self._fd, record, 0) != len(record):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        address = ear.address()
+        # Where it names us already, a slow disk need not hold a HEAD up for a newer fence.
+        if found is None or found[2] != address:
+            record = b"vectus %018d %b\n" % (self.fence, address)
+            if os.pwrite(self._fd, record, 0) != len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.retired = False
 
     def release(self) -> None:
