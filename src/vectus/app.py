@@ -89,7 +89,8 @@ class Uploads:
         )
         self.store, self.locker = _open(store, locker, self.settings)
         switches = {Feature.DOWNLOAD: download, Feature.TERMINATION: termination}
-        self.policy = _policy(self.settings, self.store, switches, _cors(cors))
+        granted = Cors() if cors is True else cors or None
+        self.policy = _policy(self.settings, self.store, switches, granted)
         self._announcer = Announcer()
         self._engine = Engine(
             self.store,
@@ -194,9 +195,3 @@ def _policy(
         drop_partials=settings.drop_partials,
         cors=cors,
     )
-
-
-def _cors(cors: bool | Cors | None) -> Cors | None:
-    if isinstance(cors, Cors):
-        return cors
-    return Cors() if cors else None

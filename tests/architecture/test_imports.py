@@ -36,8 +36,8 @@ MAY_IMPORT = {
     "vectus": "app events errors",
     "__main__": "cli",
 }
-"""Each part of vectus, and what of vectus it may import besides itself; ``a.b`` is that module only,
-and the part "vectus" is the package's own file."""
+"""Each part of vectus, and what of vectus it may import besides itself; ``a.b`` is that module
+only, and the part "vectus" is the package's own file."""
 
 MAY_NOT_IMPORT = [
     ("protocol.rules", "protocol.dialects"),

@@ -221,7 +221,8 @@ def served(
         options: of uvicorn.
     """
     http = options.pop("http", type("Limited", (DirectProtocol,), limits or {}))
-    options = {"log_config": None, "lifespan": "off", "access_log": False, **options}
+    defaults = {"log_config": None, "lifespan": "off", "access_log": False, "ws": "wsproto"}
+    options = {**defaults, **options}
     context = None
     if authority is not None:
         context = ssl.create_default_context()

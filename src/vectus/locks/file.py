@@ -37,9 +37,10 @@ class FileLocker:
     """A locker among all processes that use one directory on a local file system.
 
     Fences follow the clock: they rise across processes and restarts, unless the clock is put back
-    between two processes or after a lease was retired. On a full file system a lock can be had, but its holder cannot be asked
-    for it. Want of descriptors or of permission shows as ``LockUnavailable``. One locker serves one event loop
-    at a time, and may go from one to the next.
+    between two processes or after a lease was retired. On a full file system a lock can be had,
+    but its holder cannot be asked for it. Want of descriptors or of permission shows as
+    ``LockUnavailable``. One locker serves one event loop at a time, and may go from one to the
+    next.
 
     Args:
         directory: where the lock files are, made on demand; all that share uploads share it.
