@@ -31,11 +31,11 @@ test-all: outside $(DEV) ## the same on every Python from 3.11 up that is here, 
 test-oldest: outside ## the same on the oldest dependencies that pyproject.toml allows
 	@exec $$($(FIND)) scripts/every_python.py --only-oldest $(ARGS)
 
-check: $(DEV) ## format, lint, types and architecture, in seconds
+check: $(DEV) ## format, lint, types, architecture, docs/protocol.md: in seconds
 	@$(PY) -m ruff format --check --quiet . || { echo 'Some files are not formatted: make format'; exit 1; }
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy
-	@$(PY) -m pytest --quiet --no-header -p no:randomly tests/architecture
+	@$(PY) -m pytest --quiet --no-header -p no:randomly tests/architecture tests/docs/test_protocol_table.py
 
 format: $(DEV) ## write the formatting and the safe fixes
 	@$(PY) -m ruff format --quiet .

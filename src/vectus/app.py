@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from vectus import wiring
 from vectus.asgi import FrontEnd
@@ -21,6 +21,7 @@ from vectus.events import Event
 from vectus.protocol.policy import Cors, Feature, Policy
 from vectus.settings import Settings
 
+E = TypeVar("E", bound=Event)
 L = TypeVar("L", bound=Callable[[Any], Any])
 
 
@@ -123,9 +124,9 @@ class Uploads:
 
         return register
 
-    def listen(self, kind: type[Event], listener: Listener) -> None:
+    def listen(self, kind: type[E], listener: Callable[[E], Awaitable[None] | None]) -> None:
         """Have a listener told of events of a kind, its subclasses included."""
-        self._announcer.add(kind, listener)
+        self._announcer.add(kind, cast("Listener", listener))  # it is told of nothing else
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection."""

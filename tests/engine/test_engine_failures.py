@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vectus.errors import Overtaken, StoreError, StoreFull, StoreUnavailable, UploadNotFound
+from vectus.protocol.exchange import Ending
 from vectus.testing.fakes import ScriptedBody
 
 CHUNKED = {"transfer_encoding": "chunked"}
@@ -87,8 +88,10 @@ async def test_a_download_meets_a_failure(world, name, call):
 async def test_d12_a_disk_that_fills_up(world, fields):
     """D12: 507 with Retry-After, and what fitted is kept and told."""
     id = await world.create(10)
-    world.store.before("write", *[StoreFull()])
-    reply = await world.patch(id, 0, ScriptedBody(b"hello"), **fields)
+    world.store.before("write", StoreFull())
+    body = ScriptedBody(b"hello")
+    reply = await world.patch(id, 0, body, **fields)
+    assert body.ended is Ending.FULL
     assert (reply.status, reply.header("Retry-After")) == (507, "60")
     world.store.after("write", StoreFull())
     reply = await world.patch(id, 0, ScriptedBody(b"hel", b"lo"), **fields)

@@ -106,17 +106,39 @@ async def test_d8_a_partial_that_finishes_while_a_drive_ends(world):
     meanwhile is remembered."""
     a, b = await world.partial(b"a"), await world.partial(length=1)
     id = await world.final(a, b)
-    pause = Pause()
-    world.store.after("load", pause)
+    seen = Pause()
+    passed = Pause()
+    passed.resume()
+    world.store.after("load", passed, passed, passed, seen)  # the final, twice; a; b
     drive = world.begin(world.progress.drive(id, 5.0))
-    await soon(pause.reached.wait())
+    await soon(seen.reached.wait())
     assert (await world.patch(b, 0, b"b")).status == 204
-    pause.resume()
+    seen.resume()
     await soon(drive)
-    await world.settle(lambda: joined_or_owed(world, id))
-    await world.progress.sweep_owed()
 
     await world.until_finished(id)
+
+
+async def test_d8_a_partial_cannot_slip_away(world):
+    """D8: whoever would remove a partial while its joining is decided waits; then it is pinned."""
+    a, b = await world.partial(b"a"), await world.partial(b"b")
+    pause = Pause()
+    world.store.before("reserve", pause)
+    creating = world.begin(world.ask("POST", upload_concat=f"final;{a} {b}"))
+    await soon(pause.reached.wait())
+    joining = Pause()
+    world.store.before("join", joining)
+    deleting = world.begin(world.ask("DELETE", a))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not deleting.done()
+    pause.resume()
+    await soon(joining.reached.wait())
+    assert (await soon(deleting)).status == 423
+    joining.resume()
+    reply = await soon(creating)
+
+    assert await world.data(id_of(reply)) == b"ab"
 
 
 async def test_d8_somebody_else_drives(world):
@@ -465,10 +487,10 @@ async def test_a_slow_partial_keeps_nobody_waiting(world):
     pause = Pause()
     slow = world.begin(world.patch(b, 0, ScriptedBody(b"b", pause), content_length=2))
     await soon(pause.reached.wait())
-    async with asyncio.timeout(0.9):
-        assert (await world.ask("HEAD", id)).status == 200
-        async with world.locker.hold(a, patience=0):
-            pass
+    assert (await world.ask("HEAD", id)).status == 200
+    assert not world.progress._drives  # it does not wait for the lock of b
+    async with world.locker.hold(a, patience=0):
+        pass
     assert not slow.done()
     pause.resume()
     await soon(slow)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
-from world import soon
 
 from vectus.errors import LockUnavailable
 from vectus.events import BeforeFinish
 from vectus.locks.memory import MemoryLocker
 from vectus.protocol.exchange import Ending
+from vectus.protocol.policy import Policy
 from vectus.testing.fakes import Pause, ScriptedBody
+from world import soon
 
 
 def hanging(*pieces: bytes) -> tuple[ScriptedBody, Pause]:
@@ -149,11 +152,39 @@ async def test_a_newcomer_waits_for_a_listener(world):
     assert (await soon(newcomer)).header("Upload-Offset") == "5"
 
 
-async def test_locks_of_what_is_not_there_are_cleaned_up(world):
-    """A request for a URL that names nothing leaves no lock behind."""
-    assert (await world.ask("HEAD", "missing")).status == 404
-    async with world.locker.hold("missing", patience=0):
-        pass
+class Noting(MemoryLocker):
+    """A locker that notes which leases were retired."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retired: list[str] = []
+
+    @asynccontextmanager
+    async def hold(self, id, *args, **options):
+        """Hold, and have the lease note its end."""
+        async with super().hold(id, *args, **options) as lease:
+            retire = lease.retire
+            noted = SimpleNamespace(
+                fence=lease.fence, retire=lambda: (self.retired.append(id), retire())
+            )
+            yield noted
+
+
+async def test_locks_that_nobody_needs_are_retired(build):
+    """What is finished, removed or was never there leaves no lock behind; what goes on keeps it."""
+    locker = Noting()
+    world = build(locker, policy=Policy(expire_after=60.0))
+    going, removed = await world.create(5), await world.create(5)
+    await world.patch(going, 0, b"he")
+    assert locker.retired == []
+    await world.ask("HEAD", "missing")
+    await world.ask("DELETE", removed)
+    finished = await world.done()
+    assert locker.retired == ["missing", removed, finished]
+    world.clock.advance(61)
+    await world.sweeper.scan()
+
+    assert locker.retired[3:] == [going]
 
 
 async def test_many_at_once_lose_nothing(world):

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount
-from wires import program, served
+from wires import connectable, program, served
 
 from vectus.asgi import FrontEnd
 from vectus.testing.frontends import FrontEndSuite, probe
@@ -197,6 +197,8 @@ class TestGranian(FrontEndSuite):
             port = str(free.getsockname()[1])
         argv = [sys.executable, "-m", "granian", "--interface", "asginl", "--port", port]
         with program([*argv, APPLICATION], "Started worker"):
+            # It says so a moment before it listens.
+            connectable(int(port))
             yield f"http://127.0.0.1:{port}/"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -265,6 +266,37 @@ def test_at_most_one_buffer_is_read_ahead(
         assert client.answer()[2] == b"%d COMPLETE" % len(data)
     assert b"".join(slow.pieces) == data
     assert max(map(len, slow.pieces)) <= 2 * buffers.SIZE
+
+
+def trickle(client: Client, piece: bytes, times: int) -> None:
+    """Send a piece at a time."""
+    for _ in range(times):
+        client.send(piece)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 50000000", b"Transfer-Encoding: chunked"])
+def test_a_slow_disk_holds_the_client_back(
+    running: Running, recorder: Recorder, framing: bytes
+) -> None:
+    """However small the pieces are in which its bytes come."""
+    slow = Slow()
+    recorder.act = slow.pour
+    piece = b"2706\r\n%b\r\n" % os.urandom(9990)
+    with running.connect() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.send(b"PATCH /a HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
+        client.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            trickle(client, piece, 5000)
+        (connection,) = [c for c in running.connections if c._current is not None]
+        body = connection._current.incoming
+        assert body.size <= 640 * 1024
+        assert body._pour._filled <= buffers.SIZE
+    call(running, slow.let_go)
+    while slow.ending is None:
+        if slow.given.acquire(timeout=0.1):
+            call(running, slow.let_go)
+    assert slow.ending is Ending.GONE
 
 
 def test_slow_uploads_keep_their_own_bytes(

@@ -135,33 +135,38 @@ async def async_pieces() -> AsyncIterator[bytes]:
         yield piece
 
 
-def with_requests(url: str, headers: dict[str, str], path: Path) -> int:
+def with_requests(running: Running, headers: dict[str, str], path: Path) -> int:
     with requests.Session() as session, path.open("rb") as file:
         session.trust_env = False
+        session.verify = str(running.authority)
         data = pieces() if "Transfer-Encoding" in headers else file
-        return session.patch(url, data=data, timeout=LIMIT).status_code
+        return session.patch(running.url + "a", data=data, timeout=LIMIT).status_code
 
 
-def with_httpx(url: str, headers: dict[str, str], path: Path) -> int:
-    with httpx2.Client(trust_env=False, timeout=LIMIT) as client:
-        return client.patch(url, content=pieces(), headers=headers).status_code
+def with_httpx(running: Running, headers: dict[str, str], path: Path) -> int:
+    trust = running.context or True
+    with httpx2.Client(trust_env=False, timeout=LIMIT, verify=trust) as client:
+        return client.patch(running.url + "a", content=pieces(), headers=headers).status_code
 
 
-def with_async_httpx(url: str, headers: dict[str, str], path: Path) -> int:
+def with_async_httpx(running: Running, headers: dict[str, str], path: Path) -> int:
     async def ask() -> int:
-        async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT) as client:
+        trust = running.context or True
+        async with httpx2.AsyncClient(trust_env=False, timeout=LIMIT, verify=trust) as client:
+            url = running.url + "a"
             return (await client.patch(url, content=async_pieces(), headers=headers)).status_code
 
     return asyncio.run(ask())
 
 
-def with_curl(url: str, headers: dict[str, str], path: Path) -> int:
+def with_curl(running: Running, headers: dict[str, str], path: Path) -> int:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
     fields = [part for n, v in {**headers, "Expect": ""}.items() for part in ("-H", f"{n}: {v}")]
     argv = ["curl", "-sS", "--noproxy", "*", "-m", str(LIMIT), "-X", "PATCH", "-w", "%{http_code}"]
+    trust = ["--cacert", str(running.authority)] if running.authority else []
     done = subprocess.run(
-        [*argv, "-o", "/dev/null", *fields, "--data-binary", f"@{path}", url],
+        [*argv, *trust, "-o", "/dev/null", *fields, "--data-binary", f"@{path}", running.url + "a"],
         capture_output=True,
         check=False,
     )
@@ -169,19 +174,29 @@ def with_curl(url: str, headers: dict[str, str], path: Path) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Content-Length": str(LARGE)}, {"Transfer-Encoding": "chunked"}]
-)
-@pytest.mark.parametrize("ask", [with_requests, with_httpx, with_async_httpx, with_curl])
-def test_real_clients_see_the_refusal(
-    plain: Running,
-    refusing: Recorder,
-    tmp_path: Path,
-    ask: Callable[[str, dict[str, str], Path], int],
-    headers: dict[str, str],
-) -> None:
-    """D9: while they send 200 MiB without ``Expect``."""
-    path = tmp_path / "large"
+CLIENTS = (with_requests, with_httpx, with_async_httpx, with_curl)
+LENGTH, CHUNKS = {"Content-Length": str(LARGE)}, {"Transfer-Encoding": "chunked"}
+
+
+def ask_everywhere(running: Running, headers: dict[str, str], folder: Path) -> list[int]:
+    """Send 200 MiB with each client, without ``Expect``, and return what they saw."""
+    path = folder / "large"
     with path.open("wb") as file:
         file.truncate(LARGE)
-    assert ask(plain.url + "a", headers, path) == 409
+    return [ask(running, headers, path) for ask in CLIENTS]
+
+
+@pytest.mark.parametrize("headers", [LENGTH, CHUNKS], ids=["length", "chunks"])
+def test_real_clients_see_the_refusal(
+    plain: Running, refusing: Recorder, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    """D9: while they send 200 MiB."""
+    assert ask_everywhere(plain, headers, tmp_path) == [409] * len(CLIENTS)
+
+
+def test_real_clients_see_the_refusal_under_tls(
+    running: Running, refusing: Recorder, tmp_path: Path
+) -> None:
+    """D9: where a connection cannot be shut one way."""
+    if running.context is not None:
+        assert ask_everywhere(running, LENGTH, tmp_path) == [409] * len(CLIENTS)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class Running:
     port: int
     uds: str | None = None
     context: ssl.SSLContext | None = None
+    authority: Path | None = None
 
     @property
     def url(self) -> str:
@@ -223,8 +225,10 @@ def served(
     http = options.pop("http", type("Limited", (DirectProtocol,), limits or {}))
     defaults = {"log_config": None, "lifespan": "off", "access_log": False, "ws": "wsproto"}
     options = {**defaults, **options}
-    context = None
+    context = trusted = None
     if authority is not None:
+        trusted = folder / "authority.pem"
+        authority.cert_pem.write_to_path(str(trusted))
         context = ssl.create_default_context()
         authority.configure_trust(context)
         options |= {"ssl_certfile": str(folder / "server.pem")}
@@ -237,7 +241,8 @@ def served(
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     assert server.ready.wait(LIMIT), "the server did not start"
-    running = Running(server, thread, 0 if uds else sock.getsockname()[1], path, context)
+    port = 0 if uds else sock.getsockname()[1]
+    running = Running(server, thread, port, path, context, trusted)
     try:
         yield running
     finally:
@@ -276,3 +281,16 @@ def program(argv: list[str], ready: str) -> Iterator[str]:
         if reader.ident is not None:
             reader.join(LIMIT)
         process.stdout.close()
+
+
+def connectable(port: int) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "nobody ever listened"
+            time.sleep(0.01)
+        else:
+            return

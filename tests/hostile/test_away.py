@@ -88,11 +88,6 @@ def test_directory_away(place: str, serve: Serve) -> None:
     assert server.get(done) == b"hello"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the file locker makes the store's directory anew (makedirs in FileLocker), and "
-    "Folder.create does not look whether the directory is the one it opened",
-)
 @pytest.mark.parametrize("place", ["missing", "empty"])
 def test_nothing_is_created_elsewhere(place: str, serve: Serve) -> None:
     """While the directory is away nothing is created in its place: such an upload would be unknown

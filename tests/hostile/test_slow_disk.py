@@ -89,11 +89,6 @@ def test_no_newcomer_while_a_write_sleeps(how: str, slow: Slow, control: Path) -
     assert server.stored(path) == old + new
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="vectus.direct's pour returns from a cancellation before the piece under way is done "
-    "with, so the sink does not count it and the commit cuts it off",
-)
 def test_cancelled_keeps_what_was_written(slow: Slow) -> None:
     """A cancellation is an early end like any other: what the write under way brings is kept
     (invariant 2)."""

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable
@@ -116,10 +117,12 @@ class Machine(RuleBasedStateMachine):
 
     uploads = Bundle("uploads")
     on_disk = False
+    factory = None
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
+        self.loop.set_task_factory(self.factory)
         self.folder = Path(tempfile.mkdtemp(prefix="model-")) if self.on_disk else None
         self.generation = 0
         self.clock = ManualClock()
@@ -394,9 +397,21 @@ class OnDisk(Machine):
     on_disk = True
 
 
+MACHINES = {"memory": Machine, "file": OnDisk}
+
+if sys.version_info >= (3, 12):
+
+    class Eager(OnDisk):
+        """The same, with tasks that begin before they are awaited."""
+
+        factory = staticmethod(asyncio.eager_task_factory)
+
+    MACHINES["eager"] = Eager
+
+
 @pytest.mark.timeout(3600 if THOROUGH else 120)
-@pytest.mark.parametrize("machine", [Machine, OnDisk], ids=["memory", "file"])
+@pytest.mark.parametrize("machine", MACHINES)
 def test_the_engine_does_what_the_model_says(machine):
     """T01-T79 together: whatever is asked in whatever order, status, offset, bytes, expiry and
     events are those of a model that fits on a page."""
-    run_state_machine_as_test(machine, settings=BUDGET)
+    run_state_machine_as_test(MACHINES[machine], settings=BUDGET)

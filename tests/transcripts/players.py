@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 from script import APP, ENGINE, SERVER, Body, Given, Step, Stored, Transcript
 
+from vectus import wiring
 from vectus.app import Uploads
-from vectus.contracts import Store
+from vectus.contracts import Lease, Locker, Store
 from vectus.engine.announce import Announcer
 from vectus.engine.engine import Engine
 from vectus.errors import UploadNotFound
@@ -74,8 +75,8 @@ def fill(text: str, names: Names) -> str:
     return re.sub(r"\{(\w+)\}", lambda m: names.get(m[1], m[1]), text)
 
 
-async def prepare(store: Store, given: Given, names: Names) -> None:
-    """Put an upload into a store."""
+async def prepare(store: Store, lease: Lease, given: Given, names: Names) -> None:
+    """Put an upload into a store, with its lock held: a server may be looking around in it."""
     upload = Upload(
         names[given.name],
         role=given.role,
@@ -84,6 +85,7 @@ async def prepare(store: Store, given: Given, names: Names) -> None:
         concat=None if given.concat is None else fill(given.concat, names),
         parts=tuple(names[part] for part in given.parts),
         created=time.time(),
+        fence=lease.fence,
         expires=None if given.expires is None else time.time() + given.expires,
     )
     await store.create(upload)
@@ -126,11 +128,14 @@ async def settle(holds: Callable[[], Awaitable[bool]]) -> bool:
 # --- Playing --------------------------------------------------------------------------------------
 
 
-async def play(script: Transcript, store: Store, answer: Callable[..., Awaitable[Any]]) -> None:
+async def play(
+    script: Transcript, store: Store, locker: Locker, answer: Callable[..., Awaitable[Any]]
+) -> None:
     """Play the steps against whatever answers; it returns None where no answer can be seen."""
     names = {given.name: secrets.token_hex(16) for given in script.before}
     for given in script.before:
-        await prepare(store, given, names)
+        async with locker.hold(names[given.name]) as lease:
+            await prepare(store, lease, given, names)
     for step in script.steps:
         fields = tuple((name, fill(value, names)) for name, value in step.fields)
         asked = replace(step, target=fill(step.target, names), fields=fields)
@@ -218,9 +223,10 @@ class EnginePlayer:
     async def play(self, script: Transcript) -> None:
         """Play one."""
         policy = policy_of(script.options)
-        engine = Engine(self.store, MemoryLocker(), policy, Announcer(), clock=time.time)
+        locker = MemoryLocker()
+        engine = Engine(self.store, locker, policy, Announcer(), clock=time.time)
         try:
-            await play(script, self.store, lambda step: self._answer(engine, step))
+            await play(script, self.store, locker, lambda step: self._answer(engine, step))
         finally:
             await engine.progress.aclose()
 
@@ -258,9 +264,10 @@ class AppPlayer:
 
     async def play(self, script: Transcript) -> None:
         """Play one."""
-        app = Uploads(self.store, locker=MemoryLocker(), base_path="/files/", **script.options)
+        locker = MemoryLocker()
+        app = Uploads(self.store, locker=locker, base_path="/files/", **script.options)
         try:  # not started: a sweeper would remove what has expired before it is asked for
-            await play(script, self.store, lambda step: self._answer(app, step))
+            await play(script, self.store, locker, lambda step: self._answer(app, step))
         finally:
             await app.__aexit__()
 
@@ -379,10 +386,11 @@ class ServerPlayer:
     async def play(self, script: Transcript) -> None:
         """Play one."""
         server = self._serve(script.options)
-        store = FileStore(server.directory)
+        store, locker = FileStore(server.directory), wiring.open_locker(server.directory)
         try:
-            await play(script, store, lambda step: exchange(server.port, step))
+            await play(script, store, locker, lambda step: exchange(server.port, step))
         finally:
+            await locker.aclose()
             await store.aclose()
 
 

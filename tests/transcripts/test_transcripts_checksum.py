@@ -221,4 +221,4 @@ def test_d10_trailers_where_they_do_not_come():
 def test_d10_a_trailer_without_chunks():
     """D10: trailers need chunks, so what declares one with a length is refused."""
     asked = patch("A", 5, b"world", trailer="Upload-Checksum")
-    return Transcript([HALF], [asked.gets(400).leaves(A=STILL)])
+    return Transcript([HALF], [asked.gets(400, code="not-offered").leaves(A=STILL)])

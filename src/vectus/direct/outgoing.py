@@ -25,11 +25,11 @@ async def send_content(writer: Writer, head: bytes, content: Content) -> bool:
     if file is None or socket is None or not hasattr(os, "sendfile"):
         writer.write(head)
         return await _send_blocks(writer, content)
-    await writer.flush(head)
-    # Loops forbid a writer on a transport's own descriptor. The duplicate keeps the connection
-    # open, so it is closed whatever happens.
+    # Loops forbid a writer on a transport's own descriptor; and once we have waited, that number
+    # may be another client's. The duplicate keeps the connection open, so it must be closed.
     duplicate = os.dup(socket)
     try:
+        await writer.flush(head)
         return await _send_file(writer, duplicate, *file, content.length)
     finally:
         os.close(duplicate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol
 
 from vectus.contracts import Take
@@ -94,9 +95,16 @@ class Pour:
         try:
             await self._done
         except asyncio.CancelledError:
-            # The piece under way keeps its buffer until it is done with it; we do not wait for it.
             self._body.stop(Ending.CANCELLED)
+            await self._land()
             raise
+
+    async def _land(self) -> None:
+        """Wait, however often cancelled, until the piece under way is done with: it counts too."""
+        while self._busy:
+            self._done = self._body.line.loop.create_future()
+            with suppress(asyncio.CancelledError):
+                await self._done
 
     # Where bytes go.
 

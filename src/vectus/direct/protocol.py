@@ -15,9 +15,6 @@ import contextvars
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote, unquote
-
-import httptools
 
 from vectus.direct import wire
 from vectus.direct.buffers import buffers_of
@@ -26,6 +23,7 @@ from vectus.direct.framing import Framing, Refusal
 from vectus.direct.heads import Heads
 from vectus.direct.incoming import Incoming
 from vectus.direct.request import Application, Request, unavailable
+from vectus.direct.scope import client_address, http_scope, server_address
 from vectus.direct.writer import Writer
 from vectus.protocol.exchange import Ending
 
@@ -45,7 +43,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
     Subclass it to change its limits, which are class attributes: bytes of a head; seconds for a
     head, for a body's next byte, and for a client to take bytes of an answer; bytes and seconds for
     which an unwanted body is read so that the connection can be used again; seconds it is drained
-    for after that, so that the client sees its answer.
+    for after that, so that the client sees its answer, and under TLS without a byte meanwhile.
     """
 
     head_limit = 64 * 1024
@@ -55,6 +53,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
     drain_bytes = 1024 * 1024
     drain_timeout = 2.0
     linger_timeout = 5.0
+    quiet_timeout = 0.25
 
     __slots__ = (
         "_app_state",
@@ -67,6 +66,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
         "_dropping",
         "_given",
         "_heads",
+        "_lingers_until",
         "_logs",
         "_queue",
         "_raw",
@@ -116,6 +116,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
         self._raw: Incoming | None = None
         self._draining: Incoming | None = None
         self._dropping = False
+        self._lingers_until = 0.0
         self._refusal: Refusal | None = None
         self._view = self.buffers.scratch
         self._given = 0
@@ -133,8 +134,8 @@ class DirectProtocol(asyncio.BufferedProtocol):
         self._server_state.connections.add(cast("Any", self))
         self._transport = cast("asyncio.Transport", transport)
         self.writer = Writer(self.loop, self._transport, self.deadline, self.send_timeout)
-        self._server = _server_address(transport.get_extra_info("sockname"))
-        self._client = _client_address(transport.get_extra_info("peername"))
+        self._server = server_address(transport.get_extra_info("sockname"))
+        self._client = client_address(transport.get_extra_info("peername"))
         self.deadline.within(self.head_timeout, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -195,7 +196,9 @@ class DirectProtocol(asyncio.BufferedProtocol):
         view = self._view[:nbytes]
         if self._raw is not None:
             self._came(self._raw, view)
-        elif not self._dropping:
+        elif self._dropping:
+            self._drop()
+        else:
             self._parse(view)
         if nbytes == self._given >= len(self.buffers.scratch):
             self._give_way()
@@ -206,7 +209,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
         if not body.left and self._raw is body:
             self._raw = self._receiving = None
             self._drained()
-            self.settle()
+        self.settle()
 
     def _parse(self, view: memoryview) -> None:
         flaw, rest = self._heads.feed(view)
@@ -231,7 +234,9 @@ class DirectProtocol(asyncio.BufferedProtocol):
         """What follows makes no sense: a body ends here, a head is refused in its turn."""
         logger.warning(flaw.text)
         self._dropping = True
-        if self._receiving is not None:
+        if self._draining is not None:
+            self._shut()
+        elif self._receiving is not None:
             self._end_body(Ending.BROKEN)
         else:
             self._refusal = flaw
@@ -292,24 +297,12 @@ class DirectProtocol(asyncio.BufferedProtocol):
         return unavailable
 
     def _scope(self, heads: Heads) -> dict[str, Any]:
-        root = self._config.root_path
-        raw_path, query = _split(heads.url)
-        path = raw_path.decode("latin-1")
-        return {
-            "type": "http",
-            "asgi": {"version": self._asgi_version, "spec_version": "2.3"},
-            "http_version": heads.version,
-            "server": self._server,
-            "client": self._client,
-            "scheme": "http" if self.writer.plain else "https",
-            "method": heads.method,
-            "root_path": root,
-            "path": root + (unquote(path) if "%" in path else path),
-            "raw_path": quote(root).encode() + raw_path if root else raw_path,
-            "query_string": query,
-            "headers": heads.headers,
-            "state": self._app_state.copy(),
-        }
+        scope = http_scope(heads, self._config.root_path)
+        scope["asgi"] = {"version": self._asgi_version, "spec_version": "2.3"}
+        scope["scheme"] = "http" if self.writer.plain else "https"
+        scope["server"], scope["client"] = self._server, self._client
+        scope["state"] = self._app_state.copy()
+        return scope
 
     def piece(self, piece: bytes) -> None:
         """A piece of the body came with the head, or in chunks."""
@@ -446,18 +439,27 @@ class DirectProtocol(asyncio.BufferedProtocol):
         """Stop writing, and read for a while, so that the client sees its answer.
 
         A socket closed with unread bytes is reset, and a reset takes the answer with it. TLS cannot
-        be shut one way, and its close reads on by itself.
+        be shut one way: there, a client that has stopped sending is taken to wait for the end.
         """
         self._draining = self._receiving = self._raw = None
         self._queue.clear()
         self._dropping = True
-        self.settle()
-        if not self.writer.plain or self.departed:
+        if self.departed:
             self.writer.close()
             return
-        self.writer.end()
         linger = min(self.linger_timeout, 0.5) if self._closing else self.linger_timeout
-        self.deadline.within(linger, self.writer.close)
+        if self.writer.plain:
+            self.writer.end()
+            self.deadline.within(linger, self.writer.close)
+        else:
+            self._lingers_until = self.loop.time() + linger
+            self._drop()
+        self.settle()
+
+    def _drop(self) -> None:
+        """Bytes came, or may come, that nobody wants."""
+        if self.loop.time() < self._lingers_until:
+            self.deadline.within(self.quiet_timeout, self.writer.close)
 
     # What every answer has.
 
@@ -473,22 +475,3 @@ class DirectProtocol(asyncio.BufferedProtocol):
         """Write the access log."""
         if self._logs:
             access_logger.info(wire.LOG_FORMAT, *wire.log_arguments(scope, status))
-
-
-def _split(url: bytes) -> tuple[bytes, bytes]:
-    """Split a request target into path and query; a proxy's form names a host before them."""
-    if not url.startswith(b"/") and url != b"*":
-        parsed = httptools.parse_url(url)
-        return parsed.path or b"/", parsed.query or b""
-    path, _, query = url.partition(b"?")
-    return path.partition(b"#")[0], query.partition(b"#")[0]
-
-
-def _client_address(name: object) -> tuple[str, int] | None:
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
-
-
-def _server_address(name: object) -> tuple[str, int | None] | None:
-    if isinstance(name, tuple):
-        return str(name[0]), int(name[1])
-    return (name, None) if isinstance(name, str) and name else None

@@ -168,7 +168,7 @@ class Request:
     def _head_of(self, reply: Reply) -> bytes:
         block = wire.text_block(reply.headers)
         status = reply.status
-        if b"content-length:" not in block and status not in (204, 304):
+        if b"content-length:" not in block and not self._bodiless(status):
             length = len(reply.body) if reply.content is None else reply.content.length
             block += b"content-length: %d\r\n" % length
         if self._ends(asked=reply.close):
@@ -279,11 +279,6 @@ class Request:
         self._complete = True
         self.incoming.wake()
         self._channel.answered(self)
-
-    @property
-    def claimed(self) -> bool:
-        """Whether its body is poured rather than read."""
-        return self._claimed
 
 
 async def unavailable(scope: dict[str, Any], receive: object, send: Send) -> None:

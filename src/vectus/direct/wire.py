@@ -64,9 +64,10 @@ _defaults: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 def default_block(fields: list[tuple[bytes, bytes]]) -> bytes:
     """Format the fields that every answer has; uvicorn makes a new list of them once a second."""
     global _defaults  # noqa: PLW0603
-    if _defaults[0] is not fields:
-        _defaults = (fields, block(fields))
-    return _defaults[1]
+    known = _defaults
+    if known[0] is not fields:
+        _defaults = known = (fields, block(fields))
+    return known[1]
 
 
 def refusal(status: int, text: str, defaults: bytes, *, body: bool = True) -> bytes:

@@ -175,9 +175,11 @@ class _Files:
         try:
             return os.open(path, _FLAGS, 0o660)
         except FileNotFoundError:
-            # The directory is new; or somebody has removed it, and our socket with it.
+            # The directory is new; or somebody has removed it, and our socket with it. The one it
+            # is in is the store's: where that is away, nothing may be made in its place.
             self.ear.close()
-            os.makedirs(self._directory, 0o770, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(self._directory, 0o770)
             return os.open(path, _FLAGS, 0o660)
 
     def _signed(self, grip: _FileGrip) -> _FileGrip:

@@ -135,6 +135,8 @@ class Folder:
         info, data = self._info(upload.id), os.path.join(self.directory, upload.id)
         if os.path.lexists(info) or os.path.lexists(self._gone(upload.id)):
             raise UploadExists(upload.id)  # these may have no data file that would say so
+        if not self._present():
+            raise StoreUnavailable("its directory is away")
         sync = self.durability.of_record(upload)
         with contextlib.ExitStack() as undo, self._expected():
             drafted = draft(info, encode(upload, data, info), sync=sync)
