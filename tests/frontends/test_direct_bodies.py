@@ -364,26 +364,29 @@ def test_a_failed_write_comes_out_of_the_pour(running: Running, recorder: Record
 
 
 def test_a_cancelled_pour_gives_nothing_more(running: Running, recorder: Recorder) -> None:
-    """Cancellation stops the body; the write under way keeps its bytes until it is done."""
+    """Cancellation stops the body; it goes through once the piece under way is done with."""
     slow = Slow()
-    cancelled = threading.Event()
+    cancelling = threading.Event()
 
     async def cancel(head: Head, body: Body) -> Reply:
         task = asyncio.ensure_future(body.pour(slow.take))
         while not slow.pieces:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        task.cancel()
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        cancelling.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        cancelled.set()
         return text("cancelled")
 
     recorder.act = cancel
     with running.connect() as client:
         client.send(patch(3 * MIB, b"x" * 100_000))
+        assert cancelling.wait(LIMIT)
+        assert not recorder.done.acquire(timeout=0.1)
+        call(running, slow.let_go)
         assert client.answer()[2] == b"cancelled"
-        assert cancelled.wait(LIMIT)
-    call(running, slow.let_go)
     with running.connect() as client:
         recorder.act = recorder.pour
         client.send(patch(MIB, b"y" * MIB))

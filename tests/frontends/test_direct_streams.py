@@ -15,6 +15,7 @@ from hypothesis import given, settings, strategies as st
 from vectus.asgi import FrontEnd
 from vectus.contracts import Body
 from vectus.direct import DirectProtocol
+from vectus.direct.buffers import Buffers
 from vectus.direct.deadline import Deadline
 from vectus.direct.outgoing import send_content
 from vectus.direct.writer import Writer
@@ -74,8 +75,13 @@ class Wire(asyncio.Transport):
         self.protocol.buffer_updated(len(piece))
 
 
-async def play(stream: bytes, cuts: list[int], count: int) -> tuple[list[Any], bytes]:
-    """Send a stream to the protocol class; return what the handler saw, and what came back."""
+async def play(
+    stream: bytes, cuts: list[int], count: int, *, rude: bool
+) -> tuple[list[Any], bytes]:
+    """Send a stream to the protocol class; return what the handler saw, and what came back.
+
+    A rude one does not heed that reading is paused, as TLS may not at once.
+    """
     seen: list[Any] = []
 
     async def handler(head: Head, body: Body) -> Reply:
@@ -114,7 +120,7 @@ async def play(stream: bytes, cuts: list[int], count: int) -> tuple[list[Any], b
     protocol.connection_made(wire)
     async with asyncio.timeout(LIMIT):
         while not wire.closed and (wire.stream or state.total_requests < count):
-            if wire.reading and wire.stream:
+            if (rude or wire.reading) and wire.stream:
                 wire.read()
             await asyncio.sleep(0)
     wire.close()
@@ -149,9 +155,12 @@ requests = st.tuples(
 @given(
     st.lists(requests, min_size=1, max_size=5),
     st.lists(st.one_of(st.integers(1, 200), st.integers(1, 700_000)), max_size=40),
+    st.booleans(),
 )
 def test_requests_mean_the_same_however_they_come(
-    wanted: list[tuple[int, int, str]], cuts: list[int]
+    wanted: list[tuple[int, int, str]],
+    cuts: list[int],
+    rude: bool,  # noqa: FBT001
 ) -> None:
     """Bytes are cut anywhere, bodies taken fast, slowly or not at all: each request is seen whole
     and answered once, unless one whose rest is not worth reading ended the connection."""
@@ -159,7 +168,7 @@ def test_requests_mean_the_same_however_they_come(
     stream = b"".join(data for data, _ in worded)
 
     async def run() -> tuple[list[Any], bytes]:
-        return await play(stream, list(cuts), len(worded))
+        return await play(stream, list(cuts), len(worded), rude=rude)
 
     seen, written = asyncio.run(run())
     expected = [each for _, each in worded]
@@ -167,6 +176,18 @@ def test_requests_mean_the_same_however_they_come(
     assert answers == len(seen)
     assert seen == expected[: len(seen)]
     assert "Unread" in str(wanted) or len(seen) == len(expected)
+
+
+def test_a_released_buffer_does_not_become_the_shared_one() -> None:
+    """The shared one may be in use while another body gives its buffer back."""
+    buffers = Buffers()
+    held = buffers.claim()
+    assert held is not None
+    shared = buffers.top()
+    buffers.release(held)
+    assert buffers.top() is shared
+    assert buffers.claim() is shared
+    assert buffers.claim() is held
 
 
 async def test_content_never_goes_to_another_client(tmp_path: Any) -> None:

@@ -48,6 +48,7 @@ def sockets(locks: Path) -> list[str]:
 async def test_a_long_path(tmp_path: Path, temporary: Path) -> None:
     """A folder whose path is longer than a socket's may be serves like any other."""
     locks = tmp_path / ("x" * 120) / ("y" * 120)
+    locks.parent.mkdir()
     first, second = FileLocker(locks), FileLocker(locks)
     assert await asked(first, second) > 0
     assert await asked(second, first) > 0
