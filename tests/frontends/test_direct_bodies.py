@@ -132,7 +132,7 @@ def test_a_waiting_body_is_stopped_at_once(
         call(running, recorder.bodies[0].stop, reason)
         call(running, recorder.bodies[0].stop, Ending.FULL)
         assert client.answer()[2] == b"3 " + reason.name.encode()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 def call(running: Running, function: Callable[..., object], *args: object) -> None:
@@ -429,7 +429,7 @@ def test_an_upload_does_not_hold_up_other_requests(running: Running, recorder: R
             delays.append(time.monotonic() - began)
         sender.join(LIMIT)
         assert busy.answer()[2] == b"%d COMPLETE" % (64 * MIB)
-    assert sorted(delays)[len(delays) // 2] < 0.2
+    assert sorted(delays)[len(delays) // 2] < 1
 
 
 def test_many_idle_bodies_cost_little(plain: Running, recorder: Recorder) -> None:

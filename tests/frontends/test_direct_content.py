@@ -231,4 +231,4 @@ def test_a_file_does_not_hold_up_other_requests(running: Running, library: Libra
             other.answer()
             delays.append(time.monotonic() - began)
         reader.join(LIMIT)
-    assert sorted(delays)[len(delays) // 2] < 0.2
+    assert sorted(delays)[len(delays) // 2] < 1

@@ -96,7 +96,7 @@ def test_a_rest_that_does_not_come_ends_the_connection(
         began = time.monotonic()
         assert client.answer()[0] == 409
         assert client.ended() == b""
-        assert time.monotonic() - began >= 0.3
+        assert time.monotonic() - began >= 0.2
         while running.connections and time.monotonic() < began + LIMIT:
             time.sleep(0.01)
         assert not running.connections
