@@ -48,8 +48,12 @@ class Delays:
     samples: tuple[tuple[float, float], ...]
 
     def within(self, span: Span) -> list[float]:
-        """Return the seconds of those asked for while something ran."""
-        return [delay for due, delay in self.samples if span.start <= due < span.stop]
+        """Return the seconds of those asked for while something ran; where it was over before one
+        was due, of the one due nearest to its start."""
+        during = [delay for due, delay in self.samples if span.start <= due < span.stop]
+        if during or not self.samples:
+            return during
+        return [min(self.samples, key=lambda sample: abs(sample[0] - span.start))[1]]
 
 
 class Job(Protocol):
