@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from world import World
 
 from vectus.stores.memory import MemoryStore
+from world import World
 
 
 @pytest.fixture(params=["memory", "file"])

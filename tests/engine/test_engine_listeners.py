@@ -6,7 +6,6 @@ import asyncio
 import logging
 
 import pytest
-from world import id_of
 
 from vectus.events import (
     BeforeCreate,
@@ -22,6 +21,7 @@ from vectus.events import (
     UploadEvent,
 )
 from vectus.testing.fakes import Recorder
+from world import id_of
 
 
 async def test_a_life_in_events(world):

@@ -8,7 +8,6 @@ import hashlib
 import zlib
 
 import pytest
-from world import id_of, soon
 
 from vectus.contracts import Take
 from vectus.events import BeforeFinish
@@ -16,6 +15,7 @@ from vectus.protocol.exchange import Ending
 from vectus.protocol.messages import Headers
 from vectus.protocol.policy import ALGORITHMS, Feature, Policy
 from vectus.testing.fakes import Pause, ScriptedBody, head
+from world import id_of, soon
 
 EARLY = {
     Ending.GONE: 400,
