@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from vectus.protocol.messages import ID, Collection, Headers, Nowhere, Reply, Resource, locate
+from vectus.protocol.messages import Collection, Headers, Nowhere, Reply, Resource, locate
+from vectus.protocol.upload import ID
 from vectus.testing.fakes import head
 
 

@@ -19,13 +19,13 @@ from vectus.contracts import Lease
 from vectus.errors import ConfigurationError, LockUnavailable
 from vectus.locks.line import Claim, Grip, Line, next_fence
 from vectus.locks.wake import ADDRESS, Ear
+from vectus.protocol.upload import ID
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system; the constructor says so
     fcntl = None  # type: ignore[assignment]
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _RECORD = re.compile(rb"vectus (\d{18}) (%b)\n" % ADDRESS.pattern)
 _RECORD_SIZE = 64
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # Python adds O_CLOEXEC
@@ -73,7 +73,7 @@ class FileLocker:
         Raises:
             ValueError: the id cannot be one.
         """
-        if not _ID.fullmatch(id):
+        if not ID.fullmatch(id):
             raise ValueError(f"{id!r} cannot be the id of an upload.")
         return Claim(self._line, id, on_wanted, ask=ask, patience=patience)
 

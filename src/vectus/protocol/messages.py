@@ -5,13 +5,11 @@ Front ends build a ``Head`` and send a ``Reply``. Nothing in here knows a header
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-"""The grammar of an upload's id; what does not match it never reaches a store."""
+from vectus.protocol.upload import ID
 
 
 class Headers:

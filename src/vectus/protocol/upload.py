@@ -5,8 +5,12 @@ The record says what was promised and how far it got; where the bytes are is the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""The grammar of an upload's id (D13); what does not match it never reaches a store or a lock."""
 
 
 class Role(Enum):

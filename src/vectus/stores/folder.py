@@ -30,8 +30,7 @@ from vectus.errors import (
     UploadExists,
     UploadNotFound,
 )
-from vectus.protocol.messages import ID
-from vectus.protocol.upload import Role, Upload
+from vectus.protocol.upload import ID, Role, Upload
 from vectus.stores.durable import (
     FILE_MODE,
     FOLDER_MODE,

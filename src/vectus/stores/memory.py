@@ -15,8 +15,7 @@ from typing import Self
 
 from vectus.errors import Overtaken, StoreError, StoreFull, UploadExists, UploadNotFound
 from vectus.protocol.exchange import Plan
-from vectus.protocol.messages import ID
-from vectus.protocol.upload import Role, Upload
+from vectus.protocol.upload import ID, Role, Upload
 
 BLOCK = 1 << 18
 """How many bytes are handled between two looks at what else there is to do."""

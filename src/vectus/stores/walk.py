@@ -13,8 +13,7 @@ from contextlib import ExitStack
 from itertools import islice
 
 from vectus.errors import StoreError, UploadNotFound
-from vectus.protocol.messages import ID
-from vectus.protocol.upload import Role, Upload
+from vectus.protocol.upload import ID, Role, Upload
 from vectus.stores.durable import drop
 from vectus.stores.folder import GONE, INFO, Folder
 

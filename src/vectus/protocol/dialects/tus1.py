@@ -33,9 +33,9 @@ from vectus.protocol.exchange import (
     Unchanged,
     Vetoed,
 )
-from vectus.protocol.messages import ID, Collection, Head, Headers, Reply, Resource
+from vectus.protocol.messages import Collection, Head, Headers, Reply, Resource
 from vectus.protocol.policy import ALGORITHMS, Feature, Policy
-from vectus.protocol.upload import Role, Stage, Upload
+from vectus.protocol.upload import ID, Role, Stage, Upload
 
 VERSION = "1.0.0"
 OCTETS = "application/offset+octet-stream"
