@@ -178,15 +178,18 @@ def vectus_serve(
 def uvicorn_serve(
     start: Start, port: int, store: Path, app: Path, *flags: str, **environ: object
 ) -> Server:
-    """Run an application's module, whose ``make`` returns it, the way its author would."""
+    """Run an application's module, whose ``make`` returns it, the way its author would; it may
+    import what stands beside this file."""
     command = [
         *(sys.executable, "-m", "uvicorn", "--factory", f"{app.stem}:make"),
         *("--app-dir", str(app.parent), "--port", str(port), "--no-access-log"),
         *("--http", "vectus.direct:DirectProtocol", *flags),
     ]
-    variables = {"STORE": str(store), **{name: str(value) for name, value in environ.items()}}
+    known = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+    variables = {"STORE": store, "PYTHONPATH": os.pathsep.join(known), **environ}
+    environ = {name: str(value) for name, value in variables.items()}
     ready = r"Uvicorn running on http://"
-    return Server(lambda: start(*command, ready=ready, environ=variables), port, store)
+    return Server(lambda: start(*command, ready=ready, environ=environ), port, store)
 
 
 class Wire:

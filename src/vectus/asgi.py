@@ -221,28 +221,33 @@ class Messages:
         """Give every byte to ``take``, see ``contracts.Body``."""
         try:
             while self._reason is None:
-                ending = await self._step(take)
-                if ending is not None:
-                    return ending
+                await self._step(take)
         except asyncio.CancelledError:
             self.stop(Ending.CANCELLED)
             raise
         return self._reason
 
-    async def _step(self, take: Take) -> Ending | None:
-        """Give one message's bytes; return why there are no more after it, or None."""
+    async def _step(self, take: Take) -> None:
+        """Give one message's bytes, unless the body was stopped before they could be given.
+
+        Its own end stops it like any other reason: so one that came first, while the last piece was
+        under way, counts. A lock lost then means that those bytes may be another's by now.
+        """
         try:
             message = await self._next()
         except TimeoutError:
-            return self._reason or Ending.STALLED
+            self.stop(Ending.STALLED)
+            return
         if message["type"] != "http.request":
-            return Ending.GONE
+            self.stop(Ending.GONE)
+            return
         data = message.get("body", b"")
-        if data:
+        if data and self._reason is None:
             waiting = take(memoryview(data))
             if waiting is not None:
                 await waiting
-        return None if message.get("more_body", False) else Ending.COMPLETE
+        if not message.get("more_body", False):
+            self.stop(Ending.COMPLETE)
 
     async def _next(self) -> Message:
         """Wait for a message, no longer than the idle time-out, nor than until ``stop``."""

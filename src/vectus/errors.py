@@ -93,3 +93,103 @@ class LockUnavailable(LockError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The locker cannot be reached: {why}.")
+
+
+class UploadError(VectusError):
+    """A client's upload came to nothing, or not to its end.
+
+    Args:
+        problem: one sentence that says what happened.
+        hint: one sentence that says what to do about it.
+
+    Attributes:
+        url: the unfinished upload's URL, where the server has one that can be gone on with.
+    """
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem} {hint}".strip())
+        self.problem = problem
+        self.hint = hint
+        self.url: str | None = None
+
+
+class UploadRefused(UploadError):
+    """The server does not want this upload, and would not if it were asked again.
+
+    Args:
+        problem: one sentence that says what was asked and what came of it.
+        hint: one sentence that says what to do about it.
+        status: the answer's status code, or None where no answer was the reason.
+        text: the first line of the answer's body, if it was plain text.
+    """
+
+    def __init__(
+        self, problem: str, hint: str = "", *, status: int | None = None, text: str = ""
+    ) -> None:
+        super().__init__(problem, hint)
+        self.status = status
+        self.text = text
+
+
+class UploadTooLarge(UploadRefused):
+    """The server takes no upload as large as this; ``limit`` is the most it takes, if it says."""
+
+    def __init__(self, length: int | None, limit: int | None) -> None:
+        size = "The upload is" if length is None else f"An upload of {length} bytes is"
+        most = f"it takes at most {limit} bytes" if limit is not None else "it does not say why"
+        super().__init__(f"{size} too large for the server: {most}.", status=413)
+        self.limit = limit
+
+
+class NotOffered(UploadRefused):
+    """The server lacks something that was asked for."""
+
+
+class NotTus(UploadRefused):
+    """What answered is no tus server, or none whose version is understood."""
+
+
+class UploadGone(UploadError):
+    """The server has the upload no more, and the source cannot be read again from its start."""
+
+
+class UploadMismatch(UploadError):
+    """What the server holds cannot be a part of this source: nothing was sent on top of it."""
+
+
+class ServerUnreachable(UploadError):
+    """The server could not be reached, or kept failing, in spite of trying again.
+
+    Args:
+        tries: how many times the same thing was tried without any progress.
+        why: the last failure, in words.
+    """
+
+    def __init__(self, tries: int, why: str) -> None:
+        again = "once" if tries == 1 else f"{tries} times"
+        super().__init__(f"Tried {again} without success: {why.rstrip('.')}.")
+        self.tries = tries
+
+
+class SourceError(UploadError):
+    """What should be uploaded cannot be read."""
+
+
+class SourceChanged(SourceError):
+    """What should be uploaded was changed meanwhile: an end of it would be of another version."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} was changed while it was uploaded.", "Start again when nobody writes to it."
+        )
+
+
+class UploadCancelled(UploadError):
+    """The caller stopped the upload; it can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__("The upload was stopped.", "It goes on from there when it is run again.")
+
+
+class VerificationFailed(UploadError):
+    """What the server holds in the end is not what was sent."""

@@ -35,7 +35,8 @@ class Rejected(VectusError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something about an upload. ``request`` is None where no request caused it (the sweeper)."""
+    """Something about an upload. ``request`` is None where no request caused it (the sweeper); the
+    events that always have one say so by its type."""
 
     request: Head | None
 
@@ -45,6 +46,7 @@ class BeforeRequest(Event):
     """A request has come, of any method but CORS preflights; no byte of its body has been read.
     An application authorises here."""
 
+    request: Head
     intent: Intent
 
 
@@ -59,16 +61,21 @@ class UploadEvent(Event):
 class BeforeCreate(UploadEvent):
     """An upload is about to be created; its id is chosen, nothing is stored."""
 
+    request: Head
+
 
 @dataclass(frozen=True, slots=True)
 class Created(UploadEvent):
     """An upload was created."""
+
+    request: Head
 
 
 @dataclass(frozen=True, slots=True)
 class Received(UploadEvent):
     """Bytes were received and count: ``count`` of them, up to ``upload.offset``."""
 
+    request: Head
     count: int
 
 
@@ -88,10 +95,14 @@ class Finished(UploadEvent):
 class BeforeTerminate(UploadEvent):
     """An upload is about to be removed at a client's wish."""
 
+    request: Head
+
 
 @dataclass(frozen=True, slots=True)
 class Terminated(UploadEvent):
     """An upload was removed at a client's wish."""
+
+    request: Head
 
 
 @dataclass(frozen=True, slots=True)

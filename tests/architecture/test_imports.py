@@ -27,13 +27,14 @@ MAY_IMPORT = {
     "locks": "contracts events errors protocol.upload",
     "asgi": "contracts events errors protocol.messages protocol.exchange",
     "direct": "contracts events errors protocol.messages protocol.exchange",
-    "testing": "contracts events protocol errors",
+    "testing": "contracts events protocol errors client.contracts",
     "settings": "errors",
     "wiring": "engine stores locks direct settings contracts events protocol errors",
+    "client": "contracts events protocol errors",
     "app": "engine asgi wiring settings contracts events errors protocol.policy",
     "serving": "app wiring settings errors",
-    "cli": "app serving wiring settings errors vectus",
-    "vectus": "app events errors",
+    "cli": "app serving wiring settings client errors vectus",
+    "vectus": "app client events errors",
     "__main__": "cli",
 }
 """Each part of vectus, and what of vectus it may import besides itself; ``a.b`` is that module

@@ -7,46 +7,34 @@ listener of that event says so in ``hanging`` and never returns.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import os
 import time
-from pathlib import Path
 from typing import Any
 
+from remote import CONTROL, note, told, uploads
 from vectus import Uploads
 from vectus.events import BeforeFinish, Finished, UploadEvent
 
-CONTROL = Path(os.environ["CONTROL"])
 STEP = 256 * 1024
 
 
 def make() -> Uploads:
     """Return the application."""
-    options = ast.literal_eval(os.environ["OPTIONS"])
-    uploads = Uploads(os.environ["STORE"], base_path="/files/", **options)
-    uploads.listen(BeforeFinish, hang)
-    uploads.listen(Finished, hang)
-    uploads.listen(Finished, note)
-    if (CONTROL / "slow-join").exists():
+    app = uploads()
+    app.listen(BeforeFinish, hang)
+    app.listen(Finished, hang)
+    app.listen(Finished, lambda event: note("finished", f"{event.upload.id} {event.upload.offset}"))
+    if told("slow-join"):
         copy_slowly()
-    return uploads
+    return app
 
 
 async def hang(event: UploadEvent) -> None:
     """Hang, if that is wanted here."""
-    if (CONTROL / f"hang-{type(event).__name__}").exists():
+    if told(f"hang-{type(event).__name__}"):
         (CONTROL / "hanging").touch()
         await asyncio.Event().wait()
-
-
-def note(event: UploadEvent) -> None:
-    """Note a finished upload, in one write."""
-    fd = os.open(CONTROL / "finished", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(fd, f"{event.upload.id} {event.upload.offset}\n".encode())
-    finally:
-        os.close(fd)
 
 
 def copy_slowly() -> None:

@@ -243,9 +243,44 @@ async def test_a_stop_waits_for_the_piece_under_way() -> None:
     assert host.calls == 1
 
 
-async def test_take_may_stop_the_body() -> None:
-    """And gets nothing more."""
-    host = Host(piece(b"ab"), piece(b"cd", more=False))
+async def test_a_stop_during_the_last_piece_counts() -> None:
+    """What came while the lock was lost is not acknowledged, though it came whole."""
+    host = Host(piece(b"ab", more=False))
+    body = Messages(host.receive)
+    write: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    began = asyncio.Event()
+
+    def take(view: memoryview) -> asyncio.Future[None]:
+        began.set()
+        return write
+
+    pouring = asyncio.ensure_future(body.pour(take))
+    async with asyncio.timeout(LIMIT):
+        await began.wait()
+        body.stop(Ending.LOST)
+        write.set_result(None)
+        assert await pouring is Ending.LOST
+
+
+async def test_nothing_is_given_after_a_stop() -> None:
+    """Not even a piece that is there already: another holder may be writing by now."""
+    host = Host()
+    body = Messages(host.receive)
+    data = bytearray()
+    pouring = asyncio.ensure_future(body.pour(data.extend))
+    while host.calls < 1:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    host.queue.put_nowait(piece(b"ab", more=False))
+    body.stop(Ending.LOST)
+    async with asyncio.timeout(LIMIT):
+        assert await pouring is Ending.LOST
+    assert data == b""
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_take_may_stop_the_body(*, last: bool) -> None:
+    """And gets nothing more; at the last piece as well, the first reason counts."""
+    host = Host(piece(b"ab", more=not last), piece(b"cd", more=False))
     body = Messages(host.receive)
     taken = []
 

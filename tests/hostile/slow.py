@@ -14,12 +14,10 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
-from vectus import Uploads
+from remote import note, uploads
 
-CONTROL = Path(os.environ["CONTROL"])
 SECONDS: dict[str, float] = ast.literal_eval(os.environ["SECONDS"])
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -28,7 +26,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 def make() -> Application:
     """Return the application, with the disk slowed down."""
     os.pwrite = slowed(os.pwrite)
-    return impatient(Uploads(os.environ["STORE"], base_path="/files/"))
+    return impatient(uploads())
 
 
 def slowed(write: Callable[[int, Any, int], int]) -> Callable[[int, Any, int], int]:
@@ -38,19 +36,10 @@ def slowed(write: Callable[[int, Any, int], int]) -> Callable[[int, Any, int], i
         began, first = time.monotonic(), chr(memoryview(data)[0])
         time.sleep(SECONDS.get(first, SECONDS.get("any", 0)))
         written = write(fd, data, at)
-        note(f"{first!r} {began} {time.monotonic()}")
+        note("writes", f"{first!r} {began} {time.monotonic()}")
         return written
 
     return sluggish
-
-
-def note(line: str) -> None:
-    """Note a write, in one write."""
-    fd = os.open(CONTROL / "writes", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(fd, f"{line}\n".encode())
-    finally:
-        os.close(fd)
 
 
 def impatient(app: Application) -> Application:

@@ -1,0 +1,1 @@
+"""The client: a pure machine (``machine.py``) under two thin drivers over httpx2."""
