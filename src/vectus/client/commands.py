@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vectus.client.happenings import Happening
+from vectus.client.job import Job
 from vectus.protocol.dialects.tus1_client import Ask, Offer
 from vectus.protocol.messages import Headers
 
@@ -123,7 +124,12 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What does the resume store know of this source? Reply: a URL, or None."""
+    """What does the resume store know of this source? Reply: a URL, or None.
+
+    ``part`` is the label of a part of a parallel upload; None is what the machine itself uploads.
+    """
+
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +137,14 @@ class Keep:
     """Remember that this source goes to this URL, durably, before the reply. Reply: None."""
 
     url: str
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
     """Remember nothing of this source any more. Reply: None."""
+
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +169,28 @@ class Tell:
     what: Happening
 
 
+# --- Several at once ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes ``start`` to ``stop`` of the source, as an upload of their own; its label tells it
+    from every other part of the same source, however that was cut."""
+
+    label: str
+    start: int
+    stop: int
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Upload parts at the same time, each by a machine of its own. When one fails, the others are
+    stopped and its error is thrown. Reply: a tuple of ``Result``, in the parts' order."""
+
+    parts: tuple[Part, ...]
+
+
 Command = (
     Exchange
     | Refresh
@@ -174,4 +205,5 @@ Command = (
     | Known
     | Learn
     | Tell
+    | Together
 )

@@ -78,8 +78,9 @@ class Entry:
 class ResumeStore(Protocol):
     """Remembers which source goes to which upload; several processes may use it at once.
 
-    Every method raises ``OSError`` or an error of its library where it cannot do it; the client
-    then goes on without and says so.
+    Every method raises ``OSError`` or an error of its library where it cannot do it, and
+    ``ConfigurationError`` where what it finds is broken or not its own (it is left as it is); the
+    client then goes on without and says so.
     """
 
     def get(self, fingerprint: str) -> Entry | None:
@@ -95,8 +96,13 @@ class ResumeStore(Protocol):
 class Claim(Protocol):
     """Says that an entry is in use, until it is released or its process is dead."""
 
-    def renew(self) -> None:
-        """Say that it is still in use; called now and then while bytes flow."""
+    def renew(self) -> bool:
+        """Say that it is still in use, and return whether the claim is ours still.
+
+        Called often while bytes flow: it is cheap, may ask a server now and then, and never
+        raises. False means that somebody else may use the entry as well: the uploads disturb each
+        other, but mix nothing up.
+        """
 
 
 @runtime_checkable
@@ -104,4 +110,7 @@ class Claims(Protocol):
     """A resume store that lets one process at a time use an entry."""
 
     def claim(self, fingerprint: str) -> AbstractContextManager[Claim | None]:
-        """Claim an entry for the length of the ``with``; None if somebody else has it."""
+        """Claim an entry for the length of the ``with``; None if somebody else has it.
+
+        Entering raises what a store's methods raise; leaving raises nothing of its own.
+        """

@@ -11,13 +11,15 @@ from vectus.protocol import fields
 MIB = 1 << 20
 
 HELD_CHUNK = 8 * MIB
-"""Bytes of a chunk of what can be read only once; it is kept in memory until it is confirmed."""
+"""Bytes of a chunk of what can be read only once; it is kept in memory until it is confirmed. Also
+of what may travel with an upload's creation."""
 LARGEST_HELD = 16 * MIB
 """The most that is kept in memory for that, whatever ``chunk_size`` says."""
 HASHED_CHUNK = 64 * MIB
 """Bytes of a checksummed chunk: one that arrives wrong, or not whole, is thrown away by servers."""
 SMALLEST_CHUNK = 64 << 10
-"""A chunk that a server finds too large is halved, but not below this."""
+"""A chunk that a server finds too large is halved, but not below this, unless the caller's own
+chunks are smaller."""
 
 Verify = Literal["length", "download"]
 
@@ -28,9 +30,12 @@ class Chunks:
 
     Args:
         size: as large as this, or None for all that is left in one request.
-        smallest: no smaller, unless it is the last.
+        smallest: no smaller, unless it is the last; nor when a server finds one too large.
         largest: no larger.
         multiple: each but the last a multiple of this.
+
+    Raises:
+        ValueError: no size is all that.
     """
 
     size: int | None = None
@@ -38,12 +43,20 @@ class Chunks:
     largest: int | None = None
     multiple: int = 1
 
+    def __post_init__(self) -> None:
+        if self.multiple < 1 or (self.largest is not None and self.largest < self.least):
+            raise ValueError(f"No chunk can have such a size: {self}.")
+
+    @property
+    def least(self) -> int:
+        """The smallest size that the endpoint takes, in bytes."""
+        return max(-(-self.smallest // self.multiple), 1) * self.multiple
+
     def fit(self, size: int) -> int:
         """The size nearest to the wished one that the endpoint takes, in bytes."""
         if self.largest is not None:
             size = min(size, self.largest)
-        size = max(size, self.smallest)
-        return max(size - size % self.multiple, self.multiple)
+        return max(size - size % self.multiple, self.least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,8 @@ class Job:
 
     Args:
         endpoint: where uploads are created, or None where ``upload_url`` is all there is.
-        upload_url: an upload that exists already, to be gone on with; None to make one.
+        upload_url: an upload that exists already, to be gone on with and never to be replaced by
+            another; None to make one.
         name: of the source, for sentences.
         length: bytes of the source, or None while it is not known.
         replayable: whether the source can be read again from its start.
@@ -100,11 +114,9 @@ class Job:
         size = self.chunks.size
         if not self.replayable:
             size = min(size or HELD_CHUNK, LARGEST_HELD)
-        elif size is None and self.checksum is not None:
-            size = HASHED_CHUNK
-        if size is None and self.chunks.largest is None:
-            return None
-        return self.chunks.fit(size or LARGEST_HELD)
+        elif size is None:
+            size = self.chunks.largest if self.checksum is None else HASHED_CHUNK
+        return None if size is None else self.chunks.fit(size)
 
     @property
     def first_chunk(self) -> int:

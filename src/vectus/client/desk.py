@@ -1,0 +1,118 @@
+"""The commands that need no network: the source, the notes, the caller's ears."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vectus.client.commands import (
+    Check,
+    Command,
+    Digest,
+    Forget,
+    Hold,
+    Keep,
+    Known,
+    Learn,
+    Recall,
+    Tell,
+)
+from vectus.client.contracts import Source
+from vectus.client.happenings import Noticed
+from vectus.client.meter import Meter
+from vectus.client.notes import Notes
+from vectus.client.sources import Window, digest
+from vectus.errors import UploadCancelled
+from vectus.protocol.dialects.tus1_client import Offer
+
+
+class Cancel(Protocol):
+    """Says whether the caller wants to stop: ``threading.Event`` and ``asyncio.Event`` do."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+
+class Desk:
+    """Does what one machine asks of this computer.
+
+    Args:
+        source: what it uploads.
+        notes: what is remembered of it.
+        meter: who is told.
+        offers: what endpoints are known to offer.
+        cancel: each of them can say stop.
+        part: which part of the upload this is, or None for all of it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        notes: Notes,
+        meter: Meter,
+        offers: dict[str, Offer],
+        cancel: tuple[Cancel, ...] = (),
+        part: str | None = None,
+    ) -> None:
+        self.source = source
+        self.meter = meter
+        self.part = part
+        self._notes = notes
+        self._offers = offers
+        self._cancel = cancel
+
+    def of_part(self, label: str, start: int, stop: int, cancel: Cancel) -> Desk:
+        """The desk of a part of the source."""
+        window = Window(self.source, start, stop)
+        all_cancels = (*self._cancel, cancel)
+        return Desk(window, self._notes, self.meter, self._offers, all_cancels, label)
+
+    def perform(self, command: Command) -> object:
+        """Do a command that needs no network; it may read from a slow disk."""
+        match command:
+            case Hold(start, count):
+                return self.source.hold(start, count)
+            case Digest(algorithm, start, stop):
+                return digest(self.source, algorithm, start, stop)
+            case Known(endpoint):
+                return self._offers.get(endpoint)
+            case Recall(part):
+                return self._notes.recall(self._label(part))
+        self._act(command)
+        return None
+
+    def _act(self, command: Command) -> None:
+        match command:
+            case Check():
+                self.source.check()
+            case Learn(endpoint, offer):
+                self._offers[endpoint] = offer
+            case Keep(url, part):
+                self._notes.keep(self._label(part), url)
+            case Forget(part):
+                self._notes.forget(self._label(part))
+            case Tell(what):
+                self.meter.tell(self.part, what)
+            case _:
+                raise TypeError(f"{command} is not done here.")
+
+    def moved(self, position: int) -> None:
+        """Bytes before a position are handed to the network."""
+        self._notes.renew()
+        self.meter.sent(self.part, position)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Raise if the caller wants to stop.
+
+        Raises:
+            UploadCancelled: that is so.
+        """
+        if any(cancel.is_set() for cancel in self._cancel):
+            raise UploadCancelled
+
+    def notice(self, text: str) -> None:
+        """Tell the caller something."""
+        self.meter.tell(None, Noticed(text))
+
+    def _label(self, part: str | None) -> str | None:
+        return self.part if part is None else part

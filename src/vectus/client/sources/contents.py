@@ -1,0 +1,110 @@
+"""What can be said of a source's bytes: their digest, and whether others are the same."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Protocol
+
+from vectus.client.contracts import Source
+from vectus.errors import SourceError
+
+
+class Hasher(Protocol):
+    """What hashlib gives."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take bytes in."""
+
+    def digest(self) -> bytes:
+        """Return the digest of what was taken in."""
+
+
+class Crc32:
+    """CRC-32 as a hasher; its digest is four bytes, big-endian."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Take bytes in."""
+        self._value = zlib.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        """Return the checksum of what was taken in."""
+        return self._value.to_bytes(4, "big")
+
+
+def _named(name: str) -> Callable[[], Hasher]:
+    return lambda: hashlib.new(name, usedforsecurity=False)
+
+
+HASHERS: dict[str, Callable[[], Hasher]] = {
+    **{name: _named(name) for name in ("sha1", "sha256", "sha512", "md5")},
+    "crc32": Crc32,
+}
+"""The algorithms that can be computed here, by the names that tus has for them."""
+
+
+def digest(source: Source, algorithm: str, start: int, stop: int) -> bytes:
+    """Hash bytes ``start`` to ``stop`` of what is at hand.
+
+    Args:
+        source: whose bytes.
+        algorithm: one of ``HASHERS``.
+        start: the first byte.
+        stop: the byte after the last.
+
+    Raises:
+        SourceError: it cannot be read, or the algorithm is unknown.
+    """
+    if algorithm not in HASHERS:
+        known = ", ".join(HASHERS)
+        raise SourceError(f"{algorithm!r} checksums cannot be computed.", f"Take one of {known}.")
+    hasher = HASHERS[algorithm]()
+    for block in source.blocks(start, stop):
+        hasher.update(block)
+    return hasher.digest()
+
+
+def compare(source: Source, blocks: Iterable[bytes]) -> int | None:
+    """Compare a download with the source that it should be.
+
+    Returns:
+        The position of the first byte that differs or that only one of them has, or None.
+
+    Raises:
+        SourceError: the source cannot be read, or not again.
+    """
+    position = 0
+    for block in blocks:
+        found = difference(source, position, block)
+        if found is not None:
+            return found
+        position += len(block)
+    return None if position == source.length else position
+
+
+async def acompare(source: Source, blocks: AsyncIterable[bytes]) -> int | None:
+    """Compare as ``compare`` does, the source being read in a thread."""
+    position = 0
+    async for block in blocks:
+        found = await asyncio.to_thread(difference, source, position, block)
+        if found is not None:
+            return found
+        position += len(block)
+    return None if position == source.length else position
+
+
+def difference(source: Source, position: int, block: bytes) -> int | None:
+    """Compare one block with what the source has at a position; see ``compare``."""
+    if not source.replayable or source.length is None:
+        raise SourceError(f"{source.name} cannot be read again, so nothing can be compared.")
+    stop = min(position + len(block), source.length)
+    own = b"".join(source.blocks(position, stop))
+    if own == block:
+        return None
+    pairs = enumerate(zip(own, block, strict=False))
+    return position + next((at for at, (one, other) in pairs if one != other), len(own))
