@@ -11,9 +11,11 @@ SERVE  := $(VENV)/.ready-serve
 DEV    := $(VENV)/.ready-dev
 PY     := $(VENV)/bin/python
 FIND   := sh scripts/find-python.sh
+# The folders whose tests are about other processes, in which no coverage is measured.
+ELSEWHERE := bench clients crash docs examples hostile packaging peers
 ENTRY  := scripts/environment.py pyproject.toml
 
-.PHONY: help serve test test-all test-oldest check format bench docs news build clean outside
+.PHONY: help serve test test-all test-oldest coverage check format bench docs news build clean outside
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -30,6 +32,11 @@ test-all: outside $(DEV) ## the same on every Python from 3.11 up that is here, 
 
 test-oldest: outside ## the same on the oldest dependencies that pyproject.toml allows
 	@exec $$($(FIND)) scripts/every_python.py --only-oldest $(ARGS)
+
+coverage: $(DEV) ## say which lines no test reaches; in protocol and engine there may be none
+	@$(PY) -m coverage run -m pytest --quiet $(ELSEWHERE:%=--ignore=tests/%) $(ARGS)
+	@$(PY) -m coverage report
+	@$(PY) -m coverage report --include='src/vectus/protocol/*,src/vectus/engine/*' --fail-under=100
 
 check: $(DEV) ## format, lint, types, architecture, docs/protocol.md: in seconds
 	@$(PY) -m ruff format --check --quiet . || { echo 'Some files are not formatted: make format'; exit 1; }
@@ -54,7 +61,7 @@ build: $(DEV) ## make the wheel and the source archive in dist/
 	@$(PY) -m hatchling build
 
 clean: ## remove everything that was made here, but no uploads
-	rm -rf $(VENV) .venvs dist build tests/js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venvs .coverage dist build tests/js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(SERVE): $(ENTRY)

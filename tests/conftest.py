@@ -1,4 +1,4 @@
-"""What every test folder shares: how skips count, and programs that are started and stopped.
+"""What every test folder shares: how skips count, Ctrl-C, and programs that a test starts.
 
 Anything that knows vectus belongs into the folder whose tests need it.
 """
@@ -6,21 +6,32 @@ Anything that knows vectus belongs into the folder whose tests need it.
 from __future__ import annotations
 
 import os
-import re
-import subprocess
+import shutil
+import signal
 import sys
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from programs import Program
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 SKIPS_FAIL = os.environ.get("CI", "").lower() in {"1", "true"}
 """Whether a test that cannot run is a failure: on CI everything has to be there."""
+
+EXCUSED = ("platform", "peer")
+"""The markers of tests that need not run everywhere, not even on CI."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C work in the programs that tests start: run in a shell's background, we ignore it,
+    and they would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -30,20 +41,22 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is about other platforms."""
+    """Skip what is about other platforms, or about a server that is not here."""
     for item in items:
-        about = item.get_closest_marker("platform")
+        about, peer = map(item.get_closest_marker, EXCUSED)
         if about is not None and sys.platform not in about.args:
             item.add_marker(pytest.mark.skip(reason=f"only on {' and '.join(about.args)}"))
+        elif peer is not None and shutil.which(peer.args[0]) is None:
+            item.add_marker(pytest.mark.skip(reason=f"only beside {peer.args[0]}"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make a skip a failure on CI, unless the test is about another platform."""
+    """Make a skip a failure on CI, unless the test is excused from running there."""
     report = yield
-    allowed = hasattr(report, "wasxfail") or item.get_closest_marker("platform") is not None
+    allowed = hasattr(report, "wasxfail") or any(map(item.get_closest_marker, EXCUSED))
     return report if allowed else judge(report)
 
 
@@ -62,70 +75,6 @@ def judge(report: Report) -> Report:
     return report
 
 
-class Program:
-    """A program that runs until the test is over, and what it has printed.
-
-    Args:
-        argv: what to run.
-        ready: a pattern found in a line of its output once it is ready.
-        environ: what its environment has beyond ours.
-        folder: where it runs.
-    """
-
-    def __init__(
-        self, argv: Sequence[str | Path], ready: str, environ: Mapping[str, str], folder: Path
-    ) -> None:
-        self.ready: re.Match[str] | None = None
-        self.lines: list[str] = []
-        self._pattern = re.compile(ready)
-        self._known = threading.Event()
-        self.process = subprocess.Popen(
-            argv,
-            cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if self.ready is None and (found := self._pattern.search(line)):
-                self.ready = found
-                self._known.set()
-        self._known.set()
-
-    def wait_until_ready(self, patience: float) -> re.Match[str]:
-        """Return how the pattern matched; fail with the output if it never does."""
-        self._known.wait(patience)
-        if self.ready is None:
-            pytest.fail(f"{self.process.args} did not get ready:\n{self.output}")
-        return self.ready
-
-    @property
-    def output(self) -> str:
-        """What it has printed so far."""
-        return "".join(self.lines)
-
-    def stop(self) -> int:
-        """End it, by force if it does not listen, and return its exit code."""
-        self.process.terminate()
-        try:
-            return self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait(15)
-        finally:
-            self._reader.join(15)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
-
-
 Start = Callable[..., Program]
 
 
@@ -141,8 +90,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             folder: Path = tmp_path,
             patience: float = 30.0,
         ) -> Program:
-            program = Program(argv, ready, environ or {}, folder)
-            programs.callback(program.stop)
+            program = programs.enter_context(Program(argv, ready, folder, environ))
             program.wait_until_ready(patience)
             return program
 

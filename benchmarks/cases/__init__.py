@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench
-from benchmarks.cases import checksums, downloads, latency, memory, requests, throughput
+from benchmarks.cases import checksums, clients, downloads, latency, memory, requests, throughput
 from benchmarks.table import Row
 
 
@@ -30,4 +30,7 @@ CASES = (
     Case("download", "GET", downloads.fetches),
     Case("latency", "an unrelated HEAD during an upload", latency.at_full_speed),
     Case("slow", "an unrelated HEAD while a slow disk takes uploads", latency.on_slow_disk),
+    Case("client", "the client: one large file", clients.one_file),
+    Case("client-small", "the client: many small files", clients.small_files),
+    Case("client-slow", "the client: a slow link", clients.slow_link),
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -14,18 +14,20 @@ import trustme
 from fastapi import FastAPI
 from litestar import Litestar, asgi
 from litestar.types import Receive, Scope, Send
+from probed import front_end
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount
-from wires import connectable, program, served
+from wires import LIMIT, connectable, served
 
+from programs import Program
 from vectus.asgi import FrontEnd
 from vectus.testing.frontends import FrontEndSuite, probe
 
-front_end = FrontEnd(probe)
+HERE = Path(__file__).parent
 
-APPLICATION = "test_conformance:front_end"
+APPLICATION = "probed:front_end"
 """For servers that import their application."""
 
 
@@ -182,8 +184,8 @@ class TestHypercorn(FrontEndSuite):
     def url(cls) -> Iterator[str]:
         """Where it serves."""
         argv = [sys.executable, "-m", "hypercorn", "-b", "127.0.0.1:0", APPLICATION]
-        with program(argv, "Running on") as line:
-            yield _url_in(line)
+        with Program(argv, r"Running on (http://[\d.]+:\d+)", HERE) as program:
+            yield program.wait_until_ready(LIMIT)[1] + "/"
 
 
 class TestGranian(FrontEndSuite):
@@ -196,13 +198,8 @@ class TestGranian(FrontEndSuite):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
         argv = [sys.executable, "-m", "granian", "--interface", "asginl", "--port", port]
-        with program([*argv, APPLICATION], "Started worker"):
+        with Program([*argv, APPLICATION], "Started worker", HERE) as program:
+            program.wait_until_ready(LIMIT)
             # It says so a moment before it listens.
             connectable(int(port))
             yield f"http://127.0.0.1:{port}/"
-
-
-def _url_in(line: str) -> str:
-    found = re.search(r"http://[\d.]+:\d+", line)
-    assert found is not None
-    return f"{found[0]}/"

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -247,40 +246,6 @@ def served(
         yield running
     finally:
         running.stop()
-
-
-@contextlib.contextmanager
-def program(argv: list[str], ready: str) -> Iterator[str]:
-    """Run a server's program in this folder until the context is left; yields its ready line."""
-    process = subprocess.Popen(
-        argv, cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    alarm = threading.Timer(LIMIT, process.kill)
-    alarm.start()
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if ready in line:
-                break
-        else:
-            raise AssertionError("".join(lines))
-        alarm.cancel()
-        reader.start()
-        yield line
-    finally:
-        alarm.cancel()
-        process.terminate()
-        try:
-            process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(LIMIT)
-        if reader.ident is not None:
-            reader.join(LIMIT)
-        process.stdout.close()
 
 
 def connectable(port: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
+SHARED = [Path(__file__).parents[1] / name for name in ("conftest.py", "programs.py")]
 TESTS = """\
 import pytest
 
@@ -23,14 +23,20 @@ def test_no_curl(): pass
 
 @pytest.mark.platform("plan9")
 def test_elsewhere(): pass
+
+@pytest.mark.peer("no-such-server")
+def test_beside_another(): pass
 """
 
 
 def run(folder: Path, tests: str, ci: str) -> str:
     """Run tests beside our conftest, and return what pytest prints."""
-    shutil.copy(CONFTEST, folder)
+    for file in SHARED:
+        shutil.copy(file, folder)
     (folder / "test_some.py").write_text(tests)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = platform(*names)\naddopts = -rs\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nmarkers = platform(*names)\n  peer(program)\naddopts = -rs\n"
+    )
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     environment = {**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
@@ -43,16 +49,17 @@ def test_without_ci(tmp_path: Path) -> None:
     """What cannot be had is skipped, with a line that names it."""
     told = run(tmp_path, TESTS, ci="")
 
-    assert "1 passed, 3 skipped" in told
+    assert "1 passed, 4 skipped" in told
     assert told.count("node is not here") == 1
     assert "only on plan9" in told
+    assert "only beside no-such-server" in told
 
 
 def test_with_ci(tmp_path: Path) -> None:
-    """The same skips are failures, but for what is about another platform."""
+    """The same skips are failures, but for what is about another platform or server."""
     told = run(tmp_path, TESTS, ci="true")
 
-    assert "1 failed, 1 passed, 1 skipped, 1 error" in told
+    assert "1 failed, 1 passed, 2 skipped, 1 error" in told
     assert "nothing may be skipped, and this was: Skipped: node is not here" in told
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -19,15 +18,16 @@ from vectus.client.commands import (
     Broken,
     Command,
     Compare,
+    Digest,
     Exchange,
+    Forget,
     Hold,
-    Known,
-    Learn,
+    Keep,
     Part,
     Pause,
+    Recall,
     Refresh,
     Steps,
-    Tell,
     Together,
 )
 from vectus.client.contracts import ResumeStore
@@ -36,14 +36,21 @@ from vectus.client.desk import Cancel, Desk
 from vectus.client.dialogue import Budget, Requests, discover, inspect, terminate
 from vectus.client.happenings import Happening, Noticed, Progress
 from vectus.client.inputs import AsyncInput
-from vectus.client.job import Chunks, Patience, Result, Verify
+from vectus.client.job import Chunks, Result, Verify
 from vectus.client.machine import Machine
 from vectus.client.meter import Meter
-from vectus.client.orders import CommonOptions, Fingerprinter, Habits, MetadataValue, Order
+from vectus.client.orders import (
+    CommonOptions,
+    Fingerprinter,
+    Habits,
+    MetadataValue,
+    Order,
+    patience,
+)
 from vectus.client.parallel import Parallel
 from vectus.client.resume import MemoryResume
 from vectus.client.sources import AsyncStream, acompare, open_async_source, open_source
-from vectus.client.threads import in_thread, to_end
+from vectus.client.threads import Reader, in_thread, to_end
 from vectus.client.wire import (
     FAILURES,
     TEXT,
@@ -57,8 +64,9 @@ from vectus.protocol.dialects.tus1_client import Offer, State
 
 T = TypeVar("T")
 
-BATCH = 4
-"""Blocks that are read in one hop to a thread."""
+Hop = Callable[..., Awaitable[Any]]
+"""Makes a call that may block, or is known not to."""
+
 NAP = 0.1
 """Seconds between two looks whether the caller wants to stop."""
 
@@ -92,13 +100,14 @@ class AsyncClient:
         timeout: float | None = None,  # of the network, not of the call
         preset: str | Chunks | None = None,
     ) -> None:
-        self._habits = Habits(endpoint, Patience(retries, retry_delay), method_override, preset)
+        self._habits = Habits(endpoint, patience(retries, retry_delay), method_override, preset)
         self._resume = MemoryResume() if resume is None else resume
         self._offers: dict[str, Offer] = {}
-        self._own = httpx2.AsyncClient() if http is None else None
+        speaker = httpx2.AsyncClient() if http is None else http
+        self._own = speaker if http is None else None
         given = auth if isinstance(auth, httpx2.Auth | tuple) else None
         self._link = Link(
-            http=http or self._own or httpx2.AsyncClient(),
+            http=speaker,
             headers=dict(headers or {}),
             auth=given,
             credentials=AsyncCredentials(None if given is not None else auth),  # type: ignore[arg-type]
@@ -206,9 +215,11 @@ class AsyncClient:
             noted = notes.opened(
                 self._resume, key, source.length, lambda text: meter.tell(None, Noticed(text))
             )
-            async with _threaded(noted) as memory:
+            hop: Hop = _at_once if isinstance(self._resume, MemoryResume) else to_end
+            async with _entered(noted, hop) as memory:
                 cancel = () if order.cancel is None else (order.cancel,)
-                driver = Driver(self._link, Desk(source, memory, meter, self._offers, cancel))
+                desk = Desk(source, memory, meter, self._offers, cancel)
+                driver = Driver(self._link, desk, hop)
                 steps = Parallel(job, order.parallel) if order.parallel > 1 else Machine(job)
                 return await driver.run(steps.run())
         finally:
@@ -222,7 +233,7 @@ class AsyncClient:
         meter = Meter(None, None, None)
         memory = notes.Notes(None, "", None, None, lambda _: None)
         desk = Desk(open_source(b""), memory, meter, self._offers)
-        return await Driver(self._link, desk).run(steps)
+        return await Driver(self._link, desk, _at_once).run(steps)
 
 
 class Link:
@@ -282,16 +293,12 @@ class Body:
         position = self._start
         if position == self._stop:
             return
-        source = self._desk.source
-        blocks = source.blocks(position, self._stop)
-        # What is read once is in memory by now.
-        read = _batch_in_thread if source.replayable else _batch
-        while batch := await read(blocks):
-            for block in batch:
-                self._desk.go_on()
-                yield block
-                position += len(block)
-                self._desk.moved(position)
+        reader = Reader(self._desk.source.blocks(position, self._stop))
+        while block := await reader.read():
+            self._desk.go_on()
+            yield block
+            position += len(block)
+            self._desk.moved(position)
 
 
 class Driver:
@@ -300,14 +307,16 @@ class Driver:
     Args:
         link: how to send requests.
         desk: what needs no network.
+        hop: how to use the resume store.
 
     Attributes:
         straggling: whether a thread may still be reading the source.
     """
 
-    def __init__(self, link: Link, desk: Desk) -> None:
+    def __init__(self, link: Link, desk: Desk, hop: Hop) -> None:
         self._link = link
         self._desk = desk
+        self._hop = hop
         self.straggling = False
 
     async def run(self, steps: Steps[T]) -> T:
@@ -340,9 +349,11 @@ class Driver:
                 return await self._together(parts)
             case Hold():
                 return await self._hold(command)
-            case Tell() | Known() | Learn():
-                return self._desk.perform(command)
-        return await to_end(self._desk.perform, command)
+            case Recall() | Keep() | Forget():
+                return await self._hop(self._desk.perform, command)
+            case Digest():
+                return await to_end(self._desk.perform, command)
+        return self._desk.perform(command)
 
     async def _hold(self, command: Hold) -> object:
         """Have bytes at hand. A stream may keep its reader waiting for ever: a cancelled upload
@@ -403,7 +414,7 @@ class Driver:
 
     async def _part(self, part: Part, stop: asyncio.Event) -> Result:
         desk = self._desk.of_part(part.label, part.start, part.stop, stop)
-        return await Driver(self._link, desk).run(Machine(part.job).run())
+        return await Driver(self._link, desk, self._hop).run(Machine(part.job).run())
 
 
 async def read_answer(response: httpx2.Response) -> Answer:
@@ -419,26 +430,18 @@ async def read_answer(response: httpx2.Response) -> Answer:
     return answer_of(response, body)
 
 
-async def _batch_in_thread(blocks: Iterator[bytes]) -> list[bytes]:
-    return await to_end(_next_batch, blocks)
-
-
-async def _batch(blocks: Iterator[bytes]) -> list[bytes]:
-    return _next_batch(blocks)
-
-
-def _next_batch(blocks: Iterator[bytes]) -> list[bytes]:
-    return list(islice(blocks, BATCH))
-
-
 @asynccontextmanager
-async def _threaded(blocking: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a blocking context in threads."""
-    inside = await to_end(blocking.__enter__)
+async def _entered(blocking: AbstractContextManager[T], hop: Hop) -> AsyncIterator[T]:
+    """Enter and leave a context that may block."""
+    inside = await hop(blocking.__enter__)
     try:
         yield inside
     finally:
-        await to_end(blocking.__exit__, None, None, None)
+        await hop(blocking.__exit__, None, None, None)
+
+
+async def _at_once(work: Callable[..., T], *args: Any) -> T:
+    return work(*args)
 
 
 async def aupload(
@@ -446,6 +449,7 @@ async def aupload(
     endpoint: str | None,
     *,
     auth: AsyncAuth | None = None,
+    http: httpx2.AsyncClient | None = None,
     **options: Unpack[CommonOptions],
 ) -> Result:
     """Upload one source: ``AsyncClient(endpoint, …).upload(source, …)`` in one call.
@@ -456,5 +460,5 @@ async def aupload(
     """
     rest: dict[str, Any] = dict(options)
     own = {name: rest.pop(name) for name in CLIENT_OPTIONS if name in rest}
-    async with AsyncClient(endpoint, auth=auth, **own) as client:
+    async with AsyncClient(endpoint, auth=auth, http=http, **own) as client:
         return await client.upload(source, **rest)

@@ -31,10 +31,17 @@ from vectus.client.desk import Cancel, Desk
 from vectus.client.dialogue import Budget, Requests, discover, inspect, terminate
 from vectus.client.happenings import Happening, Noticed, Progress
 from vectus.client.inputs import Input
-from vectus.client.job import Chunks, Patience, Result, Verify
+from vectus.client.job import Chunks, Result, Verify
 from vectus.client.machine import Machine
 from vectus.client.meter import Meter
-from vectus.client.orders import CommonOptions, Fingerprinter, Habits, MetadataValue, Order
+from vectus.client.orders import (
+    CommonOptions,
+    Fingerprinter,
+    Habits,
+    MetadataValue,
+    Order,
+    patience,
+)
 from vectus.client.parallel import Parallel
 from vectus.client.resume import MemoryResume
 from vectus.client.sources import compare, open_source
@@ -100,13 +107,14 @@ class Client:
         timeout: float | None = None,
         preset: str | Chunks | None = None,
     ) -> None:
-        self._habits = Habits(endpoint, Patience(retries, retry_delay), method_override, preset)
+        self._habits = Habits(endpoint, patience(retries, retry_delay), method_override, preset)
         self._resume = MemoryResume() if resume is None else resume
         self._offers: dict[str, Offer] = {}
-        self._own = httpx2.Client() if http is None else None
+        speaker = httpx2.Client() if http is None else http
+        self._own = speaker if http is None else None
         given = auth if isinstance(auth, httpx2.Auth | tuple) else None
         self._link = Link(
-            http=http or self._own or httpx2.Client(),
+            http=speaker,
             headers=dict(headers or {}),
             auth=given,
             credentials=Credentials(None if given is not None else auth),  # type: ignore[arg-type]
@@ -445,6 +453,7 @@ def upload(
     endpoint: str | None,
     *,
     auth: Auth | None = None,
+    http: httpx2.Client | None = None,
     **options: Unpack[CommonOptions],
 ) -> Result:
     """Upload one source: ``Client(endpoint, …).upload(source, …)`` in one call.
@@ -455,7 +464,7 @@ def upload(
     """
     rest: dict[str, Any] = dict(options)
     own = {name: rest.pop(name) for name in CLIENT_OPTIONS if name in rest}
-    with Client(endpoint, auth=auth, **own) as client:
+    with Client(endpoint, auth=auth, http=http, **own) as client:
         return client.upload(source, **rest)
 
 

@@ -23,12 +23,31 @@ from vectus.client.commands import (
 )
 from vectus.client.happenings import Retrying
 from vectus.client.job import Job, Patience
-from vectus.client.verdicts import Verdict, created_url, describe, judge, patience_asked, refusal
-from vectus.errors import NotTus, ServerUnreachable, UploadGone, UploadRefused, VerificationFailed
+from vectus.client.verdicts import (
+    Verdict,
+    created_url,
+    describe,
+    judge,
+    no_creation,
+    patience_asked,
+    refusal,
+)
+from vectus.errors import (
+    NotOffered,
+    NotTus,
+    ServerUnreachable,
+    UploadGone,
+    UploadRefused,
+    VerificationFailed,
+)
 from vectus.protocol.dialects import tus1_client as tus
 from vectus.protocol.dialects.tus1_client import Ask, Offer, State
+from vectus.protocol.policy import Feature
 
 T = TypeVar("T")
+
+PREFERRED = ("sha256", "sha1", "sha512", "md5", "crc32")
+"""For a checksum of ``"auto"``: what is sound and quick comes first."""
 
 
 def ask(command: Command, kind: type[T]) -> Steps[T]:
@@ -51,6 +70,11 @@ class Budget:
         self._tries = 0
         self.spent = 0
 
+    @property
+    def left(self) -> int:
+        """How many more tries there are."""
+        return max(self._patience.retries - self._tries, 0)
+
     def renew(self) -> None:
         """There was progress."""
         self._tries = 0
@@ -62,9 +86,9 @@ class Budget:
             ServerUnreachable: there is none left.
         """
         patience = self._patience
-        if self._tries >= patience.retries:
+        if not self.left:
             raise ServerUnreachable(self._tries + 1, why)
-        longest = min(patience.delay * 2**self._tries, patience.longest)
+        longest = min(patience.delay * 2 ** min(self._tries, 30), patience.longest)
         self._tries += 1
         self.spent += 1
         delay = max(longest, least)
@@ -98,16 +122,19 @@ class Requests:
         """
         if self._override:
             request = replace(request, ask=tus.overridden(request.ask))
-        answer = yield request
+        answer = yield from self._authorised(request)
         assert isinstance(answer, Answer | Broken)
-        if isinstance(answer, Broken):
-            if answer.final:
-                raise UploadRefused(answer.why, answer.hint)
-            return answer
-        if judge(answer) is Verdict.REFRESH and (yield from self._refresh()):
-            return (yield from self.send(request))
-        self._refreshed = self._refreshed and not answer.good
         return answer
+
+    def compare(self, url: str) -> Steps[Answer | Broken | int | None]:
+        """Download an upload once and compare it with the source, as ``Compare`` has it.
+
+        Raises:
+            UploadRefused: it cannot be asked for at all.
+        """
+        found = yield from self._authorised(Compare(tus.download(), url))
+        assert found is None or isinstance(found, Answer | Broken | int)
+        return found
 
     def insist(self, what: Ask, url: str) -> Steps[Answer]:
         """Send a request without a body until the answer is one that will not change.
@@ -128,6 +155,17 @@ class Requests:
             yield from self.budget.spend(trouble.why)
         else:
             yield from self.budget.spend(describe(trouble), patience_asked(trouble))
+
+    def _authorised(self, command: Exchange | Compare) -> Steps[object]:
+        reply = yield command
+        if isinstance(reply, Broken) and reply.final:
+            raise UploadRefused(reply.why, reply.hint)
+        if not isinstance(reply, Answer):
+            return reply
+        if judge(reply) is Verdict.REFRESH and (yield from self._refresh()):
+            return (yield from self._authorised(command))
+        self._refreshed = self._refreshed and not reply.good
+        return reply
 
     def _refresh(self) -> Steps[bool]:
         if self._refreshed:
@@ -152,8 +190,28 @@ def discover(requests: Requests, endpoint: str) -> Steps[Offer]:
     offer = tus.read_offer(answer.headers) if answer.good else Offer()
     if offer.versions and not offer.speaks:
         raise NotTus(f"{endpoint} does not speak tus 1.0.0, but {', '.join(offer.versions)}.")
-    yield from tell(Learn(endpoint, offer))
+    if answer.status not in _MAY_CHANGE:
+        yield from tell(Learn(endpoint, offer))
     return offer
+
+
+_MAY_CHANGE = frozenset({401, 403, 407})
+"""Refusals of a question that other credentials may mend: they are not remembered."""
+
+
+def choose_algorithm(wanted: str, offer: Offer) -> str:
+    """The checksum algorithm to use where one is wanted, ``"auto"`` being any that is offered.
+
+    Raises:
+        NotOffered: the server does not verify it.
+    """
+    offered = offer.algorithms if Feature.CHECKSUM in offer.features else ()
+    for choice in PREFERRED if wanted == "auto" else (wanted,):
+        if choice in offered:
+            return choice
+    what = "checksums" if wanted == "auto" else f"{wanted} checksums"
+    known = f"It knows {', '.join(offered)}." if offered else "It verifies none."
+    raise NotOffered(f"The server does not verify {what}.", known)
 
 
 def inspect(requests: Requests, url: str) -> Steps[State]:
@@ -211,7 +269,7 @@ def join(requests: Requests, endpoint: str, urls: tuple[str, ...], metadata: str
     answer = yield from requests.insist(what, endpoint)
     url = created_url(endpoint, answer) if answer.good else None
     if url is None:
-        raise refusal(answer, "POST", endpoint)
+        raise no_creation(answer, endpoint, Offer(speaks=True), None)
     return url
 
 
@@ -219,15 +277,20 @@ def verify_length(requests: Requests, url: str, length: int) -> Steps[None]:
     """Ask whether a finished upload is as long as it must be.
 
     Raises:
-        VerificationFailed: it is not.
+        VerificationFailed: it is not, or the server does not say.
     """
     while True:
-        state = yield from inspect(requests, url)
+        try:
+            state = yield from inspect(requests, url)
+        except UploadGone:
+            raise VerificationFailed(f"The server has nothing at {url} any more.") from None
         if state.length not in (None, length) or state.offset not in (None, length):
             raise VerificationFailed(
                 f"The server has {state.offset} of {state.length} bytes at {url}, "
                 f"but {length} were sent."
             )
+        if state.offset is not None and state.length is None:
+            raise VerificationFailed(f"The server does not say how long {url} is.")
         if state.offset is not None:
             return
         yield from requests.budget.spend("the server is still joining the parts", 1.0)
@@ -241,12 +304,11 @@ def verify_content(requests: Requests, url: str) -> Steps[None]:
         UploadRefused: the server does not give it back.
     """
     while True:
-        found = yield Compare(tus.download(), url)
+        found = yield from requests.compare(url)
         if found is None:
             return
         if isinstance(found, int):
             raise VerificationFailed(f"What {url} gives back differs at byte {found}.")
-        assert isinstance(found, Answer | Broken)
         if isinstance(found, Answer) and judge(found) is not Verdict.AGAIN:
             raise refusal(found, "GET", url)
         yield from requests.wait(found)

@@ -64,7 +64,7 @@ SCHEMES: dict[str, Fingerprint] = {"strong": strong, "tuspy": tuspy}
 """The schemes by name."""
 
 
-def fingerprint(source: Source, endpoint: str, choice: str | Fingerprint | None) -> str | None:
+def key_of(source: Source, endpoint: str, choice: str | Fingerprint | None) -> str | None:
     """Make a source's key as the caller chose.
 
     Args:

@@ -17,6 +17,17 @@ MetadataValue = str | bytes | int | float | bool | None
 Fingerprinter = Callable[[Source, str], str | None]
 
 
+def patience(retries: int, delay: float) -> Patience:
+    """How often to try again, and how long to wait at first.
+
+    Raises:
+        ValueError: one of them is below 0.
+    """
+    if retries < 0 or delay < 0:
+        raise ValueError(f"retries and retry_delay must not be below 0: {retries}, {delay}.")
+    return Patience(retries, delay)
+
+
 @dataclass(frozen=True, slots=True)
 class Habits:
     """What holds for every upload of a client."""

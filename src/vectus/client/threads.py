@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import TypeVar, TypeVarTuple
+
+QUICK = 0.005
+"""Seconds that a read may keep the loop waiting; one that took longer sends the next elsewhere."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -47,6 +51,30 @@ async def to_end(work: Callable[[*Ts], T], *args: *Ts) -> T:
         return job.result()
     job.exception()  # looked at, or asyncio would log it as lost
     raise told
+
+
+class Reader:
+    """Reads blocks where that costs least: on the loop as long as each is there at once, as from
+    memory or a fast disk, else in a thread.
+
+    Args:
+        blocks: what to read.
+    """
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._quick = False
+
+    async def read(self) -> bytes:
+        """Return the next block; an empty one is the end."""
+        block, seconds = self._timed() if self._quick else await to_end(self._timed)
+        self._quick = seconds < QUICK
+        return block
+
+    def _timed(self) -> tuple[bytes, float]:
+        started = perf_counter()
+        block = next(self._blocks, b"")
+        return block, perf_counter() - started
 
 
 def _post(loop: asyncio.AbstractEventLoop, act: Callable[[*Ts], None], *args: *Ts) -> None:

@@ -7,7 +7,8 @@ from enum import Enum, auto
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from vectus.client.commands import Answer
-from vectus.errors import NotTus, UploadRefused
+from vectus.errors import NotTus, UploadRefused, UploadTooLarge
+from vectus.protocol.dialects.tus1_client import Offer, read_number
 
 LONGEST_WAIT = 300.0
 """Seconds that a server can make us wait by Retry-After."""
@@ -51,6 +52,10 @@ def judge(answer: Answer) -> Verdict:
     return _VERDICTS.get(answer.status, Verdict.FINAL)
 
 
+_NO_COLLECTION = frozenset({404, 405, 410, 501})
+"""How a POST is answered where no uploads are created."""
+
+
 def describe(answer: Answer) -> str:
     """What the server answered, as the end of a sentence."""
     words = "".join(each for each in answer.text[:200] if each.isprintable()).strip()
@@ -60,13 +65,26 @@ def describe(answer: Answer) -> str:
 def refusal(answer: Answer, method: str, url: str) -> UploadRefused:
     """The error for an answer that is final."""
     if 300 <= answer.status < 400:
-        elsewhere = urljoin(url, answer.headers.get("location") or "")
+        elsewhere = answer.headers.get("location")
         problem = f"{url} points elsewhere ({answer.status})."
-        return UploadRefused(problem, f"Try {elsewhere}.", status=answer.status)
+        hint = f"Try {elsewhere[:200]}." if elsewhere else ""
+        return UploadRefused(problem, hint, status=answer.status)
     problem = f"{method} {url} was refused: {describe(answer).rstrip('.')}."
     kind = NotTus if answer.status == 412 else UploadRefused
     hint = _HINTS.get(answer.status, "")
     return kind(problem, hint, status=answer.status, text=answer.text)
+
+
+def no_creation(answer: Answer, endpoint: str, offer: Offer, length: int | None) -> UploadRefused:
+    """The error for an answer to a creation that is final, or a success that made nothing."""
+    if judge(answer) is Verdict.SMALLER:
+        said = read_number(answer.headers, "tus-max-size")
+        return UploadTooLarge(length, offer.max_size if said is None else said)
+    stranger = not offer.speaks and "tus-resumable" not in answer.headers
+    if answer.good or (stranger and answer.status in _NO_COLLECTION):
+        problem = f"{endpoint} does not create uploads: {describe(answer).rstrip('.')}."
+        return NotTus(problem, "See whether it is a tus server's URL.", status=answer.status)
+    return refusal(answer, "POST", endpoint)
 
 
 def patience_asked(answer: Answer) -> float:
@@ -84,11 +102,26 @@ def patience_asked(answer: Answer) -> float:
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
+def adopted_url(endpoint: str, answer: Answer) -> str | None:
+    """The URL of an upload that a creation has made although it failed, or None.
+
+    That of a redirection is none, and a proxy's own refusal knows of no upload: tus servers say
+    what they are in every answer.
+    """
+    may = judge(answer) is Verdict.AGAIN or "tus-resumable" in answer.headers
+    if not may or 300 <= answer.status < 400:
+        return None
+    try:
+        return created_url(endpoint, answer)
+    except NotTus:
+        return None
+
+
 def created_url(endpoint: str, answer: Answer) -> str | None:
     """The URL of a new upload, absolute; or None where the answer names none.
 
-    A server behind a proxy often does not know that it is asked over TLS, and names itself by
-    http: the same host is kept to https.
+    A server behind a proxy often does not know that it is asked over TLS, or at which port, and
+    names itself by http: the same host is kept to what it was asked by.
 
     Raises:
         NotTus: it is no URL to upload to.
@@ -102,11 +135,11 @@ def created_url(endpoint: str, answer: Answer) -> str | None:
     except ValueError:
         raise _strange(endpoint, location) from None
     if asked.scheme == "https" and url.scheme == "http" and url.hostname == asked.hostname:
-        url = url._replace(scheme="https")
+        url = url._replace(scheme=asked.scheme, netloc=asked.netloc)
     known = url.scheme in {"http", "https"} and url.hostname
     if not known or (asked.scheme == "https" and url.scheme != "https"):
         raise _strange(endpoint, location)
-    return urlunsplit(url)
+    return urlunsplit(url._replace(fragment=""))
 
 
 def _strange(endpoint: str, location: str) -> NotTus:

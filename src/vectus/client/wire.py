@@ -54,7 +54,7 @@ def broken_by(error: Exception, url: str) -> Broken:
         return Broken(
             f"The certificate of {host_of(url)} is not trusted.",
             final=True,
-            hint="Name the CA that signed it.",
+            hint="Name the CA that signed it (vectus upload: --cacert).",
         )
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return Broken(f"{url!r} is not an http or https URL.", final=True)

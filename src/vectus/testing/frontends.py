@@ -1,8 +1,8 @@
 """What every front end must do: a suite to inherit from, for our front ends and for yours.
 
-It knows HTTP/1.1, the contract of a handler and the ``Probe`` that answers; how a front end does it
-must never matter here. The probe tells over HTTP what it saw, so that the front end may run in
-another process. It runs under pytest with pytest-asyncio in its automatic mode::
+It knows HTTP/1.1 (``vectus.testing.wire``) and the handler that answers (``vectus.testing.probe``);
+how a front end does it must never matter here. It runs under pytest with pytest-asyncio in its
+automatic mode::
 
     class TestMyFrontEnd(FrontEndSuite):
         @pytest.fixture
@@ -15,280 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from vectus.contracts import Body, Take
-from vectus.protocol.exchange import Ending
-from vectus.protocol.messages import Content, Head, Reply, Resource
+from vectus.testing.probe import PIECE, Probe, pattern, probe
+from vectus.testing.wire import LIMIT, Wire, chunked, request
 
-LIMIT = 30.0
-"""Seconds that anything may take at most."""
+__all__ = ["FrontEndSuite", "Probe", "probe"]
 
 SOON = 5.0
 """Seconds within which what should happen at once must have happened, on a busy machine too."""
-
-PIECE = 64 * 1024
-
-
-def pattern(seed: int, length: int) -> bytes:
-    """Return bytes that belong to their seed and place: nothing in them repeats early."""
-    return hashlib.shake_128(seed.to_bytes(8, "big")).digest(length)
-
-
-# The handler that the front end is given.
-
-
-class Block:
-    """Content that comes in blocks, and counts how many of its kind are open."""
-
-    open = 0
-
-    def __init__(self, data: bytes, promised: int | None = None) -> None:
-        self._data = data
-        self.length = len(data) if promised is None else promised
-        self._closed = False
-        Block.open += 1
-
-    def file(self) -> None:
-        """It is in no file."""
-        return
-
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield it, 64 KiB at a time."""
-        for start in range(0, len(self._data), PIECE):
-            yield self._data[start : start + PIECE]
-
-    async def aclose(self) -> None:
-        """Count it as closed."""
-        if not self._closed:
-            self._closed = True
-            Block.open -= 1
-
-
-@dataclass
-class Seen:
-    """What the probe saw of one request, as far as it has come."""
-
-    count: int = 0
-    ending: str | None = None
-    error: str | None = None
-    overlaps: int = 0
-    digest: str = ""
-    trailers: list[tuple[str, str]] = field(default_factory=list)
-
-
-class Probe:
-    """A handler that does what the request's ``Do`` field says, and tells what it saw.
-
-    ``Do`` is one of: nothing (pour the body and tell), ``slowly`` (the same, each piece awaited),
-    ``refuse`` (answer 409 unread), ``fail`` (fail at the first piece), ``content`` (answer with as
-    many bytes as ``Size`` says), ``close`` (end the connection), ``report`` (tell what was seen of
-    the request that the target names), ``wanted`` (stop that request's body), ``opened`` (tell how
-    many contents are open).
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[str, Seen] = {}
-        self._bodies: dict[str, Body] = {}
-        self._acts: dict[str, Callable[[Head, Body], Awaitable[Reply]]] = {
-            "refuse": self._refuse,
-            "content": self._content,
-            "close": self._close,
-            "report": self._report,
-            "wanted": self._wanted,
-            "opened": self._opened,
-        }
-
-    async def __call__(self, head: Head, body: Body) -> Reply:
-        """Answer."""
-        act = head.headers.get("do") or ""
-        return await self._acts.get(act, self._pour)(head, body)
-
-    async def _pour(self, head: Head, body: Body) -> Reply:
-        seen = Seen()
-        if isinstance(head.target, Resource):
-            self._seen[head.target.id] = seen
-            self._bodies[head.target.id] = body
-        digest = hashlib.sha256()
-        try:
-            ending = await body.pour(_taker(head.headers.get("do") or "", seen, digest.update))
-        except OSError as error:
-            seen.error = str(error)
-            return _tell({"error": seen.error}, 500)
-        seen.ending = ending.name
-        seen.digest = digest.hexdigest()
-        seen.trailers = list(body.trailers)
-        return _tell({"head": _head(head), **vars(seen)})
-
-    async def _refuse(self, head: Head, body: Body) -> Reply:
-        return _tell({"refused": True}, 409)
-
-    async def _content(self, head: Head, body: Body) -> Reply:
-        content: Content = Block(pattern(7, int(head.headers.get("size") or "0")))
-        return Reply(200, (("Content-Length", str(content.length)),), content=content)
-
-    async def _close(self, head: Head, body: Body) -> Reply:
-        reply = _tell({})
-        return Reply(reply.status, reply.headers, reply.body, close=True)
-
-    async def _report(self, head: Head, body: Body) -> Reply:
-        seen = self._seen.get(_id(head))
-        return _tell({} if seen is None else vars(seen))
-
-    async def _wanted(self, head: Head, body: Body) -> Reply:
-        self._bodies[_id(head)].stop(Ending.WANTED)
-        return _tell({})
-
-    async def _opened(self, head: Head, body: Body) -> Reply:
-        return _tell({"open": Block.open})
-
-
-def _id(head: Head) -> str:
-    return head.target.id if isinstance(head.target, Resource) else ""
-
-
-def _taker(act: str, seen: Seen, update: Callable[[memoryview], None]) -> Take:
-    """Return the ``take`` that an act needs; each hashes the bytes when it is done with them."""
-    busy = False
-
-    async def later(piece: memoryview) -> None:
-        nonlocal busy
-        for _ in range(3):
-            await asyncio.sleep(0)
-        update(piece)
-        busy = False
-
-    def take(piece: memoryview) -> Awaitable[None] | None:
-        nonlocal busy
-        if act == "fail":
-            raise OSError("the disk is on fire")
-        seen.overlaps += busy
-        seen.count += len(piece)
-        if act == "slowly":
-            busy = True
-            return later(piece)
-        update(piece)
-        return None
-
-    return take
-
-
-def _head(head: Head) -> dict[str, Any]:
-    target = type(head.target).__name__
-    return {
-        "method": head.method,
-        "target": target,
-        "id": _id(head),
-        "base": head.base,
-        "uri": head.uri,
-        "peer": head.peer,
-        "trailers": head.trailers,
-        "headers": list(head.headers),
-    }
-
-
-def _tell(what: object, status: int = 200) -> Reply:
-    body = json.dumps(what).encode()
-    headers = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
-    return Reply(status, headers, body)
-
-
-probe = Probe()
-"""One to import by name, for a front end in another process."""
-
-
-# The client.
-
-
-@dataclass
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def told(self) -> Any:
-        """What the probe told."""
-        return json.loads(self.body)
-
-
-class Wire:
-    """A connection to the front end, and nothing between it and the test."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Ask and return the answer."""
-        await self.send(request(method, path, body, headers))
-        return await self.answer(method)
-
-    async def answer(self, method: str = "GET") -> Answer:
-        """Return the next answer."""
-        async with asyncio.timeout(LIMIT):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-            headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in lines)}
-            status = int(first.split(" ")[1])
-            bodiless = method == "HEAD" or status in (204, 304) or status < 200
-            body = b"" if bodiless else await self._body(headers)
-            return Answer(status, headers, body)
-
-    async def _body(self, headers: Mapping[str, str]) -> bytes:
-        if headers.get("transfer-encoding") != "chunked":
-            return await self.reader.readexactly(int(headers.get("content-length", "0")))
-        body = bytearray()
-        while size := int(await self.reader.readline(), 16):
-            body += await self.reader.readexactly(size)
-            await self.reader.readexactly(2)
-        await self.reader.readexactly(2)
-        return bytes(body)
-
-    async def ended(self) -> bytes:
-        """Return what comes until the other side ends the connection."""
-        async with asyncio.timeout(LIMIT):
-            try:
-                return await self.reader.read()
-            except ConnectionError:
-                return b""
-
-
-def request(
-    method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-) -> bytes:
-    """Word a request."""
-    fields = {"Host": "localhost", **(headers or {})}
-    if body and "Transfer-Encoding" not in fields:
-        fields.setdefault("Content-Length", str(len(body)))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
-
-
-def chunked(*pieces: bytes, trailer: bytes = b"") -> bytes:
-    """Word a chunked body."""
-    return b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in pieces) + b"0\r\n" + trailer + b"\r\n"
 
 
 class FrontEndSuite:
