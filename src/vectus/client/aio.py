@@ -169,7 +169,8 @@ class AsyncClient:
             cancel=cancel,
         )
         order.check(self._habits)
-        return await self._upload(open_async_source(source, length=length), order)
+        opened = await in_thread(open_async_source, source, length)
+        return await self._upload(opened, order)
 
     async def offset(self, url: str) -> int:
         """Ask how many bytes of an upload the server has; 0 for one that is still to be joined.

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from vectus.client.contracts import ResumeStore, Source
 from vectus.client.desk import Cancel
+from vectus.client.fingerprint import key_of
 from vectus.client.happenings import Happening, Progress
 from vectus.client.job import Chunks, Job, Patience, Verify, encode_metadata
 from vectus.client.presets import chunks_of
@@ -91,12 +92,7 @@ class Order:
         """What the source is known by; it may read a little of it."""
         if self.upload_url is not None:
             return None
-        if isinstance(self.fingerprint, str):
-            return self.fingerprint
-        endpoint = habits.endpoint or ""
-        if self.fingerprint is not None:
-            return self.fingerprint(source, endpoint)
-        return source.fingerprint(endpoint)
+        return key_of(source, habits.endpoint or "", self.fingerprint)
 
 
 class UploadOptions(TypedDict, total=False):

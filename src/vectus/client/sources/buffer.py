@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from vectus.client.commands import Held
-from vectus.client.sources.trouble import wrong_block
+from vectus.client.sources.trouble import as_bytes
 from vectus.errors import SourceError
 
 BLOCK = 1 << 20
@@ -66,16 +66,13 @@ class Buffer:
         self._asking = lacking > 0
         return lacking
 
-    def take(self, block: object) -> None:
+    def take(self, given: object) -> None:
         """Take what was read, as much as came; it is the caller's memory and may change later.
 
         Raises:
             SourceError: it is no bytes, or more than there should be.
         """
-        if not isinstance(block, bytes | bytearray | memoryview):
-            raise wrong_block(self._name, block)
-        if not isinstance(block, bytes):
-            block = bytes(block)
+        block = as_bytes(self._name, given)
         self._stop += len(block)
         if self.length is not None and self._stop > self.length:
             raise SourceError(

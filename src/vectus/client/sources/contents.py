@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 from vectus.client.contracts import Source
+from vectus.client.sources.buffer import BLOCK
+from vectus.client.threads import to_end
 from vectus.errors import SourceError
 
 
@@ -88,14 +89,26 @@ def compare(source: Source, blocks: Iterable[bytes]) -> int | None:
 
 
 async def acompare(source: Source, blocks: AsyncIterable[bytes]) -> int | None:
-    """Compare as ``compare`` does, the source being read in a thread."""
+    """Compare as ``compare`` does, the source being read in threads."""
     position = 0
-    async for block in blocks:
-        found = await asyncio.to_thread(difference, source, position, block)
+    async for block in _gathered(blocks):
+        found = await to_end(difference, source, position, block)
         if found is not None:
             return found
         position += len(block)
     return None if position == source.length else position
+
+
+async def _gathered(blocks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """What comes from the network is small; each hop to a thread has its price."""
+    gathered = bytearray()
+    async for block in blocks:
+        gathered += block
+        if len(gathered) >= BLOCK:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
 
 
 def difference(source: Source, position: int, block: bytes) -> int | None:

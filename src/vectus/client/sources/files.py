@@ -7,6 +7,7 @@ one through a memory map whose page was changed before.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -14,6 +15,7 @@ import threading
 from typing import Any, BinaryIO
 
 from vectus.client.sources.replayable import Replayable
+from vectus.client.sources.trouble import as_bytes, telling
 from vectus.errors import SourceChanged, SourceError
 
 State = tuple[int, int]
@@ -25,20 +27,7 @@ def _state(descriptor: int) -> State:
     return about.st_size, about.st_mtime_ns
 
 
-class Watched(Replayable):
-    """A file that has a descriptor, or none: then only its size can be looked at."""
-
-    def __init__(self, name: str, length: int, descriptor: int | None) -> None:
-        super().__init__(name, length)
-        self._was = None if descriptor is None else _state(descriptor)
-        self.mtime_ns = None if self._was is None else self._was[1]
-
-    def _compare(self, descriptor: int) -> None:
-        if _state(descriptor) != self._was:
-            raise SourceChanged(self.name)
-
-
-class PathFile(Watched):
+class PathFile(Replayable):
     """A file that we opened: renaming or removing it meanwhile does no harm.
 
     Args:
@@ -47,32 +36,44 @@ class PathFile(Watched):
     """
 
     def __init__(self, file: io.FileIO, name: str) -> None:
-        descriptor = file.fileno()
-        super().__init__(name, os.fstat(descriptor).st_size, descriptor)
+        self._was = _state(file.fileno())
+        super().__init__(name, self._was[0])
+        self.mtime_ns = self._was[1]
         self._file = file
         self._turn = threading.Lock()
+
+    def check(self) -> None:
+        """Look at size and time. See ``Source.check``."""
+        with telling(self.name):
+            self._compare()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _read(self, position: int, count: int) -> bytes:
+        block = self._read_at(position, count)
+        self._compare()
+        return block
+
+    def _compare(self) -> None:
+        if _state(self._file.fileno()) != self._was:
+            raise SourceChanged(self.name)
+
     if hasattr(os, "pread"):
 
-        def _read(self, position: int, count: int) -> bytes:
+        def _read_at(self, position: int, count: int) -> bytes:
             return os.pread(self._file.fileno(), count, position)
 
     else:  # Windows: threads take turns at the one position that there is
 
-        def _read(self, position: int, count: int) -> bytes:
+        def _read_at(self, position: int, count: int) -> bytes:
             with self._turn:
                 self._file.seek(position)
                 return self._file.read(count)
 
-    def _watch(self) -> None:
-        self._compare(self._file.fileno())
 
-
-class CallersFile(Watched):
+class CallersFile(Replayable):
     """A seekable file of the caller's, from the position that it has now; never closed.
 
     Once it was read to its end its position stays there. After an upload that did not come so far
@@ -95,14 +96,17 @@ class CallersFile(Watched):
                 f"{name} is at its end: there is nothing left to upload.",
                 "Call its seek(0) to upload it from its start.",
             )
-        super().__init__(name, max(self._end - self._start, 0), _descriptor(file))
+        super().__init__(name, max(self._end - self._start, 0))
+        self._descriptor = _descriptor(file)
+        self._was = None if self._descriptor is None else _state(self._descriptor)
+        self.mtime_ns = None if self._was is None else self._was[1]
         self._reached = 0
 
     def check(self) -> None:
-        """Look at its size as well; that takes long where every byte must be unpacked for it."""
-        super().check()
-        with self._turn:
-            if self._find_end() != self._end:
+        """Look at size and time, as far as it has them. See ``Source.check``."""
+        with telling(self.name), self._turn:
+            self._compare()
+            if self._was is None and self._find_end() != self._end:
                 raise SourceChanged(self.name)
 
     def fingerprint(self, endpoint: str) -> str | None:
@@ -114,23 +118,22 @@ class CallersFile(Watched):
             self._reached = reached
 
     def close(self) -> None:
-        """Leave the file open, and where it should be."""
+        """Leave the file open, and where it should be, unless its owner has closed it."""
         done = self._reached >= self._length
-        with self._turn:
-            if not getattr(self._file, "closed", False):
-                self._file.seek(self._end if done else self._start)
+        with self._turn, contextlib.suppress(OSError, ValueError):
+            self._file.seek(self._end if done else self._start)
 
     def _read(self, position: int, count: int) -> bytes:
         with self._turn:
             self._file.seek(self._start + position)
-            block = self._file.read(count)
+            block = as_bytes(self.name, self._file.read(count))
+            self._compare()
             self._reached = max(self._reached, position + len(block))
         return block
 
-    def _watch(self) -> None:
-        descriptor = _descriptor(self._file) if self._was is not None else None
-        if descriptor is not None:
-            self._compare(descriptor)
+    def _compare(self) -> None:
+        if self._descriptor is not None and _state(self._descriptor) != self._was:
+            raise SourceChanged(self.name)
 
     def _find_end(self) -> int:
         self._file.seek(0, os.SEEK_END)

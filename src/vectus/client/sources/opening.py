@@ -80,26 +80,27 @@ def _open(source: Any, length: int | None, name: str | None) -> Source:
 
 
 def _open_path(path: str | bytes, length: int | None, name: str) -> Source:
+    with telling(name, "opened"):
+        file = _opened(path, name)
+        try:
+            if _is_plain(file):
+                return PathFile(file, name)
+        except BaseException:
+            file.close()
+            raise
+    return Stream(reading(file), name, length, close=file.close)
+
+
+def _opened(path: str | bytes, name: str) -> io.FileIO:
     try:
-        file = io.FileIO(path)
+        return io.FileIO(path)
     except FileNotFoundError:
         raise SourceError(f"There is no file {name}.", "See whether the path is right.") from None
-    except PermissionError as error:
-        if os.path.isdir(path):  # what Windows says of one
-            raise _directory(name) from None
+    except (IsADirectoryError, PermissionError) as error:
+        if os.path.isdir(path):  # Windows has no other word for one than that it may not be read
+            hint = "Upload its files one by one; vectus upload does it with -r."
+            raise SourceError(f"{name} is a directory.", hint) from None
         raise SourceError(f"{name} may not be read.", "Ask its owner for permission.") from error
-    except IsADirectoryError:
-        raise _directory(name) from None
-    except (OSError, ValueError) as error:
-        with telling(name, "opened"):
-            raise error
-    try:
-        if _is_plain(file):
-            return PathFile(file, name)
-    except BaseException:
-        file.close()
-        raise
-    return Stream(reading(file), name, length, close=file.close)
 
 
 def _is_plain(file: io.FileIO) -> bool:
@@ -113,12 +114,6 @@ def _is_plain(file: io.FileIO) -> bool:
     empty = not file.read(1)
     file.seek(0)
     return empty
-
-
-def _directory(name: str) -> SourceError:
-    return SourceError(
-        f"{name} is a directory.", "Upload its files one by one; vectus upload does it with -r."
-    )
 
 
 def _open_file(file: Any, length: int | None, name: str) -> Source:

@@ -43,21 +43,18 @@ class Replayable(ABC):
         return Held(stop, last=stop == self._length)
 
     def blocks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield bytes, each block read before it is known that the source was still the same, so
-        that two versions never mix. See ``Source.blocks``."""
+        """Yield bytes in blocks of a mebibyte. See ``Source.blocks``."""
         while start < stop:
             with telling(self.name):
                 block = self._read(start, min(BLOCK, stop - start))
-                self._watch()
             if not block:
                 raise SourceChanged(self.name)
             start += len(block)
             yield block
 
+    @abstractmethod
     def check(self) -> None:
         """Look whether it is what it was. See ``Source.check``."""
-        with telling(self.name):
-            self._watch()
 
     def fingerprint(self, endpoint: str) -> str | None:
         """The strong one, of ``fingerprint.py``."""
@@ -69,10 +66,12 @@ class Replayable(ABC):
 
     @abstractmethod
     def _read(self, position: int, count: int) -> bytes:
-        """Return up to ``count`` bytes, none only at the end; safe in several threads at once."""
+        """Return up to ``count`` bytes, none only where it ends; in several threads at once.
 
-    def _watch(self) -> None:
-        """Raise ``SourceChanged`` if it has changed, as far as a quick look can tell."""
+        Raises:
+            SourceChanged: after they were read it was not what it had been: so no two versions
+                are ever mixed.
+        """
 
 
 class Memory(Replayable):
@@ -82,6 +81,9 @@ class Memory(Replayable):
     def __init__(self, data: bytes | bytearray | memoryview, name: str) -> None:
         self._view = memoryview(data).cast("B")
         super().__init__(name, len(self._view))
+
+    def check(self) -> None:
+        """Nothing can be seen."""
 
     def close(self) -> None:
         """Let go of the memory."""

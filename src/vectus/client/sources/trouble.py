@@ -35,13 +35,21 @@ def printable(name: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in name)
 
 
-def wrong_block(name: str, block: object) -> SourceError:
-    """The error for what a source gave instead of bytes."""
+def as_bytes(name: str, block: object) -> bytes:
+    """What a source gave, if it is bytes; a copy where it is memory that can change.
+
+    Raises:
+        SourceError: it is something else.
+    """
+    if isinstance(block, bytes):
+        return block
+    if isinstance(block, bytearray | memoryview):
+        return bytes(block)
     if block is None:
-        return SourceError(
+        raise SourceError(
             f"{name} does not wait for its bytes: it had none when it was read.",
             "Make it blocking (os.set_blocking), or pass an async iterator to AsyncClient.",
         )
     if isinstance(block, str):
-        return SourceError(f"{name} gives text instead of bytes.", TEXT)
-    return SourceError(f"{name} gives {type(block).__name__} instead of bytes.")
+        raise SourceError(f"{name} gives text instead of bytes.", TEXT)
+    raise SourceError(f"{name} gives {type(block).__name__} instead of bytes.")
