@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 import venv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,12 @@ def expand(project: dict[str, Any], group: str) -> Iterator[str]:
 
 
 def lower_bounds(project: dict[str, Any]) -> list[str]:
-    """Return constraints that hold every dependency of vectus at the oldest version allowed."""
+    """Return constraints that hold every dependency of vectus, those of its extras among them, at
+    the oldest version allowed."""
+    extras = project["project"]["optional-dependencies"].values()
     return [
         f"{found[1]}=={found[2]}"
-        for dependency in project["project"]["dependencies"]
+        for dependency in [*project["project"]["dependencies"], *chain.from_iterable(extras)]
         if (found := LOWER_BOUND.match(dependency))
     ]
 

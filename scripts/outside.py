@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "tests" / "js"
-PROGRAMS = {"node": "nodejs", "npm": "npm", "curl": "curl"}
+PROGRAMS = {"node": "nodejs", "npm": "npm", "curl": "curl", "redis-server": "redis-server"}
 """Each program beside Debian's package for it."""
 
 

@@ -100,8 +100,8 @@ class Claim(Protocol):
         """Say that it is still in use, and return whether the claim is ours still.
 
         Called often while bytes flow, on an event loop as well: it is cheap, never waits and never
-        raises; a server is asked elsewhere, and its last answer counts. False means that somebody else may use the entry as well: the uploads disturb each
-        other, but mix nothing up.
+        raises; a server is asked elsewhere, and its last answer counts. False means that somebody
+        else may use the entry as well: the uploads disturb each other, but mix nothing up.
         """
 
 
