@@ -1,0 +1,1 @@
+"""Where tuspy's users find fingerprints of files."""

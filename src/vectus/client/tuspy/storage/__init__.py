@@ -1,0 +1,1 @@
+"""Where tuspy's users find storages of upload URLs."""
