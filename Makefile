@@ -51,8 +51,9 @@ format: $(DEV) ## write the formatting and the safe fixes
 bench: $(DEV) ## measure speed and memory beside the floor (a peer beside it: ARGS="--peer NAME=COMMAND")
 	@exec $(PY) -m benchmarks $(ARGS)
 
-docs: $(DEV) ## write docs/protocol.md anew from the tests
+docs: $(DEV) ## write docs/protocol.md anew from the tests, and the tables of docs/cli.md from the help
 	@$(PY) scripts/protocol_table.py
+	@$(PY) scripts/cli_reference.py
 
 news: $(DEV) ## show what CHANGELOG.md would say of the next version
 	@$(PY) -m towncrier build --draft --version next

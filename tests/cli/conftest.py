@@ -1,4 +1,4 @@
-"""The command line as a process, and a server that misbehaves as a test wants it to."""
+"""The command line as a process, and the servers that it serves with or talks to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
+from faking import Fake, Handler
+
+from server import Port, Server, vectus_serve
 
 PATIENCE = 30.0
 """Seconds after which anything that should have happened has not."""
@@ -39,6 +42,14 @@ class Outcome:
     def one_sentence(self) -> bool:
         """Whether it complained in one line, without a traceback."""
         return self.err.count("\n") == 1 and "Traceback" not in self.err
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch) -> Path:
+    """Where unfinished uploads are remembered, for each test its own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path / "state" / "vectus" / "uploads.json"
 
 
 @pytest.fixture
@@ -152,85 +163,11 @@ def serve(run) -> Callable[..., Running]:
     return start
 
 
-@dataclass
-class Fake:
-    """A tus server of one upload, and what it does instead of its duty.
-
-    ``tricks`` maps a method to what is done to its next requests, one after the other: a status to
-    answer, a number of bytes after which the connection is cut (negative), or a function that is
-    called with the handler after 64 KiB of the body.
-    """
-
-    url: str = ""
-    stored: bytearray = field(default_factory=bytearray)
-    length: int | None = None
-    metadata: str = ""
-    requests: list[str] = field(default_factory=list)
-    tricks: dict[str, list[Any]] = field(default_factory=dict)
-    release: threading.Event = field(default_factory=threading.Event)
-
-    def trick(self, method: str) -> Any:
-        """Return what to do to this request, None being its duty."""
-        self.requests.append(method)
-        left = self.tricks.get(method, [])
-        return left.pop(0) if left else None
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    fake: Fake
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def answer(self, status: int, **fields: object) -> None:
-        text = b"" if status < 400 or self.command == "HEAD" else b"trick: Because I say so.\n"
-        self.send_response(status)
-        for name, value in {"tus_resumable": "1.0.0", **fields}.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        if text:
-            self.send_header("content-type", "text/plain; charset=utf-8")
-        if status != 204:
-            self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def refuse(self, trick: int) -> None:
-        self.close_connection = True
-        self.answer(trick, retry_after=0)
-
-    def do_POST(self) -> None:
-        trick = self.fake.trick("POST")
-        if trick is not None:
-            return self.refuse(trick)
-        self.fake.length = int(self.headers["upload-length"])
-        self.fake.metadata = self.headers["upload-metadata"]
-        return self.answer(201, location="/files/one")
-
-    def do_HEAD(self) -> None:
-        trick = self.fake.trick("HEAD")
-        if trick is not None:
-            return self.refuse(trick)
-        return self.answer(200, upload_offset=len(self.fake.stored), upload_length=self.fake.length)
-
-    def do_PATCH(self) -> None:
-        trick = self.fake.trick("PATCH")
-        if isinstance(trick, int) and trick > 0:
-            return self.refuse(trick)
-        if int(self.headers["upload-offset"]) != len(self.fake.stored):
-            return self.refuse(409)
-        left = int(self.headers["content-length"])
-        wanted = -trick if isinstance(trick, int) else left
-        while wanted and (data := self.rfile.read(min(wanted, 65536))):
-            self.fake.stored += data
-            wanted -= len(data)
-            left -= len(data)
-            if callable(trick):
-                trick, _ = None, trick(self)
-        if left:
-            self.close_connection = True
-            return None
-        return self.answer(204, upload_offset=len(self.fake.stored))
+@pytest.fixture
+def tus(start, tmp_path) -> Iterator[Server]:
+    """A real server on a directory."""
+    with closing(Port()) as port:
+        yield vectus_serve(start, port.number, tmp_path / "store")
 
 
 @pytest.fixture

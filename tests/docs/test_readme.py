@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -46,8 +47,9 @@ def site(start: Callable[..., Any], tmp_path: Path) -> str:
 def run(*command: str | Path, folder: Path) -> str:
     """Run a command there, and return what it prints."""
     (folder / ".venv").exists() or (folder / ".venv").symlink_to(BIN.parent)
+    environ = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=45
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=45, env=environ
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

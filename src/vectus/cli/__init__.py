@@ -6,34 +6,38 @@ once.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 
-from vectus.cli import codes, serve, upload, version
-from vectus.cli.parser import Parser
-from vectus.errors import ConfigurationError, VectusError
+from vectus.cli import codes, completion, info, outcomes, outlet, rm, serve, upload, version
+from vectus.cli.parser import Commands, Parser
+from vectus.cli.wording import clean
+from vectus.errors import VectusError
 
-COMMANDS = (serve, upload, version)
+COMMANDS = (serve, upload, info, rm, version)
 """A command is a module with ``add``, which describes it to the parser and names its function."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code (see ``codes``)."""
     try:
-        chosen = _parser().parse_args(arguments)
-        code: int = chosen.run(chosen)
-    except ConfigurationError as error:
-        print(f"vectus: {error}", file=sys.stderr)
-        return codes.USAGE
-    except VectusError as error:
-        print(f"vectus: {error}", file=sys.stderr)
-        return codes.FAILED
+        chosen = parser().parse_args(arguments)
+        return _run(chosen)
     except KeyboardInterrupt:
         return codes.INTERRUPTED
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    try:
+        code: int = chosen.run(chosen)
+    except VectusError as error:
+        outlet.err(f"{chosen.parser.prog}: {clean(str(error))}")
+        return outcomes.of_error(error).code
     return code
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
+    """Return the parser of the whole command line."""
     parser = Parser(
         prog="vectus",
         description="Resumable uploads: a tus 1.0.0 server that loses nothing, and a client.",
@@ -42,9 +46,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "--version", action="version", version=version.text(), help="show the version and exit"
     )
-    commands = parser.add_subparsers(
+    commands: Commands[argparse.ArgumentParser] = parser.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True, parser_class=Parser
     )
     for command in COMMANDS:
         command.add(commands)
+    completion.add(commands, parser)
     return parser
