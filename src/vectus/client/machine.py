@@ -154,7 +154,7 @@ class Machine:
             self.url = None
             return False
         self._place(read(answer, url))
-        self._resumed = self._reached = self.offset
+        self._resumed = self.offset
         yield from tell(Tell(Started(url, self.offset, self.length, resumed=True)))
         yield from self._confirm()
         return True

@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 LARGEST = 2**63 - 1
@@ -123,6 +124,7 @@ def id_of(url: str, base: str) -> str:
     return path[len(prefix) :]
 
 
+@lru_cache(maxsize=256)
 def format_date(timestamp: float) -> str:
     """Seconds since the epoch as an IMF-fixdate (RFC 9110, section 5.6.7)."""
     return formatdate(timestamp, usegmt=True)

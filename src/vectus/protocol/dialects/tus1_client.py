@@ -52,13 +52,15 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where an upload is, as its server says. ``offset`` is None while a join is not done."""
+    """Where an upload is, as its server says. ``offset`` is None while a join is not done,
+    ``deferred`` says that the server waits to be told the length."""
 
     offset: int | None
     length: int | None
     metadata: str | None = None
     concat: str | None = None
     expires: str | None = None
+    deferred: bool = False
 
 
 def discover() -> Ask:
@@ -122,12 +124,12 @@ def final_of(urls: tuple[str, ...]) -> str:
 
 def read_offer(headers: Headers) -> Offer:
     """What an answer to OPTIONS offers."""
-    names = fields.parse_list(headers.get("tus-extension") or "")
-    versions = fields.parse_list(headers.get("tus-version") or "")
+    names = _list(headers, "tus-extension")
+    versions = _list(headers, "tus-version")
     return Offer(
         speaks=VERSION in versions,
         features=frozenset(f for f, name in EXTENSIONS.items() if name in names),
-        algorithms=fields.parse_list(headers.get("tus-checksum-algorithm") or ""),
+        algorithms=_list(headers, "tus-checksum-algorithm"),
         max_size=read_number(headers, "tus-max-size"),
         versions=versions,
         extensions=names,
@@ -140,12 +142,16 @@ def read_state(headers: Headers) -> State:
     Raises:
         ValueError: the answer makes no sense.
     """
+    offset, length = _strict(headers, "upload-offset"), _strict(headers, "upload-length")
+    if offset is not None and length is not None and offset > length:
+        raise ValueError(f"Upload-Offset {offset} is beyond Upload-Length {length}.")
     return State(
-        offset=_strict(headers, "upload-offset"),
-        length=_strict(headers, "upload-length"),
+        offset=offset,
+        length=length,
         metadata=headers.get("upload-metadata"),
         concat=headers.get("upload-concat"),
         expires=headers.get("upload-expires"),
+        deferred=length is None and "upload-defer-length" in headers,
     )
 
 
@@ -155,6 +161,11 @@ def read_number(headers: Headers, name: str) -> int | None:
         return _strict(headers, name)
     except ValueError:
         return None
+
+
+def _list(headers: Headers, name: str) -> tuple[str, ...]:
+    """A list may come in several lines (RFC 9110, section 5.3)."""
+    return fields.parse_list(",".join(headers.all(name)))
 
 
 def _strict(headers: Headers, name: str) -> int | None:
