@@ -12,7 +12,7 @@ from benchmarks import known, measure, record
 from benchmarks.bench import FAILURES, FULL, QUICK, Bench, say
 from benchmarks.cases import CASES, Case
 from benchmarks.crew import Crew
-from benchmarks.ground import default, ground
+from benchmarks.ground import default, file_system, ground
 from benchmarks.servers import ROOT
 from benchmarks.table import Verdict, render
 
@@ -101,7 +101,12 @@ def play(bench: Bench, case: Case, results: Path) -> list[Verdict]:
         say(f"  {case.name} failed: {failure}")
         return [Verdict.MISSED]
     print(render(case.title, rows), end="\n\n", flush=True)
-    record.write(results, case.name, {"kind": bench.scale.kind, "busy before": busy}, rows)
+    run = {
+        "kind": bench.scale.kind,
+        "busy before": busy,
+        "file system": file_system(bench.directory),
+    }
+    record.write(results, case.name, run, rows)
     return [row.verdict() for row in rows]
 
 

@@ -49,3 +49,15 @@ def default(project: Path) -> Path:
     """Return the folder for temporary files if it is on the project's disk, else the project's."""
     temporary = Path(tempfile.gettempdir())
     return temporary if temporary.stat().st_dev == project.stat().st_dev else project
+
+
+def file_system(folder: Path) -> str:
+    """Return the kind of file system that a folder is on, or a dash."""
+    device = folder.stat().st_dev
+    place = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError):
+        for mount in Path("/proc/self/mountinfo").read_text().splitlines():
+            before, _, after = mount.partition(" - ")
+            if before.split()[2] == place:
+                return after.split()[0]
+    return "–"

@@ -53,6 +53,7 @@ def setting() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "python": platform.python_version(),
         **{name: known(name) for name in PACKAGES},
     }

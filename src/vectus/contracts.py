@@ -103,12 +103,17 @@ class Store(Protocol):
     whose id nobody else knows. Every method raises ``StoreUnavailable`` when a back end is away.
     """
 
-    async def create(self, upload: Upload) -> None:
-        """Keep a new upload without bytes.
+    async def create(self, upload: Upload, data: bytes = b"") -> None:
+        """Keep a new upload with its first bytes, in one step: whoever sees it, in this process or
+        after a crash, sees all of it.
+
+        Args:
+            upload: its record, finished or not; its offset is the length of ``data``.
+            data: what there is of it already, some KiB at most.
 
         Raises:
             UploadExists: the id is taken.
-            StoreFull: there is no room.
+            StoreFull: there is no room; nothing is kept.
         """
 
     async def load(self, id: str) -> Upload:

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from vectus.errors import LockUnavailable
-from vectus.events import BeforeFinish
+from vectus.events import BeforeFinish, Created, Finished, Received
 from vectus.locks.memory import MemoryLocker
+from vectus.protocol import rules
 from vectus.protocol.exchange import Ending
 from vectus.protocol.policy import Policy
 from vectus.testing.fakes import Pause, ScriptedBody
-from world import soon
+from world import id_of, soon
 
 
 def hanging(*pieces: bytes) -> tuple[ScriptedBody, Pause]:
@@ -46,7 +47,8 @@ async def test_c36_the_newest_request_wins(world, method):
 async def test_a_hanging_creation_is_displaced_too(world):
     """C36: a POST whose body hangs makes room as well, and has its Location."""
     body, pause = hanging(b"he")
-    holder = world.begin(world.ask("POST", "", body, upload_length=5, content_length=5))
+    fields = {"upload_length": 5, "transfer_encoding": "chunked"}
+    holder = world.begin(world.ask("POST", "", body, **fields))
     await soon(pause.reached.wait())
     (created,) = [u async for u in world.inner.scan()]
     assert await world.offset(created.id) == 2
@@ -55,6 +57,19 @@ async def test_a_hanging_creation_is_displaced_too(world):
     assert displaced.status == 423
     assert displaced.header("Location") == f"/files/{created.id}"
     assert displaced.header("Upload-Offset") == "2"
+
+
+async def test_a_small_creation_that_hangs_is_nowhere(world):
+    """C36: before a small body has come whole there is no upload, and so nothing to wait for."""
+    body, pause = hanging(b"he")
+    creating = world.begin(world.ask("POST", "", body, upload_length=5, content_length=5))
+    await soon(pause.reached.wait())
+    assert [u async for u in world.inner.scan()] == []
+    pause.resume()
+    reply = await soon(creating)
+
+    assert (reply.status, reply.header("Upload-Offset")) == (201, "2")
+    assert await world.offset(id_of(reply)) == 2
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 423), ("PATCH", 423), ("DELETE", 423)])
@@ -93,6 +108,42 @@ async def test_d3_locks_that_are_away(build, method, status):
         reply = await world.patch("a", 0, b"x")
 
     assert (reply.status, reply.header("Retry-After")) == (status, "5")
+
+
+@pytest.mark.parametrize("data", [None, b"", b"he", b"hello"])
+async def test_a_new_upload_that_is_settled_at_once_needs_no_lock(build, data):
+    """Nobody knows its id, nobody is to be told, and no sweep has anything to do for it."""
+    world = build(Away(), listening=False)
+    id = id_of(await world.ask("POST", "", data, upload_length=5))
+    record = await world.record(id)
+
+    assert world.store.calls == ["create"]
+    assert not rules.unsettled(record)
+    assert (record.offset, record.finished) == (len(data or b""), data == b"hello")
+    assert await world.data(id) == (data or b"")
+
+
+@pytest.mark.parametrize("kind", [Created, Received, BeforeFinish, Finished])
+async def test_a_new_upload_that_somebody_is_told_of_is_locked(build, kind):
+    """Listeners run under the upload's lock, those of a creation too."""
+    world = build(Away(), listening=False)
+    world.announcer.add(kind, world.recorder)
+    assert (await world.ask("POST", "", b"hello", upload_length=5)).status == 503
+    world.locker.away = False
+    assert (await world.ask("POST", "", b"hello", upload_length=5)).status == 201
+
+    assert world.recorder.names == [kind.__name__]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"content_length": 1 << 20}, {"transfer_encoding": "chunked"}], ids=["long", "any"]
+)
+async def test_a_new_upload_that_grows_is_locked(build, fields):
+    """Invariant 3: while bytes come that are stored already, the lock is held."""
+    world = build(Away(), listening=False)
+    reply = await world.ask("POST", "", ScriptedBody(b"hello"), upload_length=1 << 20, **fields)
+
+    assert (reply.status, reply.header("Location")) == (503, None)
 
 
 class Losing(MemoryLocker):

@@ -17,6 +17,7 @@ from vectus.protocol.exchange import (
     Create,
     Discover,
     Download,
+    Ending,
     Inspect,
     Terminate,
 )
@@ -133,7 +134,8 @@ async def test_location_on_every_answer_after_it_exists(world, call, error):
     """Design 8: whatever fails after an upload is made, its client learns where it is, and no
     offset that nobody knows."""
     world.store.before(call, error)
-    reply = await world.ask("POST", "", b"hello", upload_length=5)
+    body = ScriptedBody(b"hello")
+    reply = await world.ask("POST", "", body, upload_length=5, transfer_encoding="chunked")
     id = id_of(reply)
 
     assert reply.status in (500, 503, 507)
@@ -150,6 +152,45 @@ async def test_no_location_before_it_exists(world):
     assert (reply.status, reply.header("Location")) == (507, None)
     world.store.before("create", OSError())
     assert (await world.ask("POST", "", upload_length=5)).header("Location") is None
+
+
+@pytest.mark.parametrize("error", [StoreFull(), OSError("x"), RuntimeError("x"), StoreError("x")])
+@pytest.mark.parametrize("data", [None, b"hello"])
+async def test_a_small_upload_exists_with_its_bytes_or_not_at_all(world, error, data):
+    """Design 8: what could not be stored in one step is nowhere, and the client sends it anew."""
+    world.store.before("create", error)
+    reply = await world.ask("POST", "", data, upload_length=5)
+
+    assert reply.status in (500, 503, 507)
+    assert (reply.header("Location"), reply.header("Upload-Offset")) == (None, None)
+    assert [u async for u in world.inner.scan()] == []
+    assert "Created" not in world.recorder.names
+
+
+async def test_a_finish_that_fails_on_creation_says_where_it_is(world):
+    """Design 8: once a small upload is stored, its URL is told whatever comes."""
+    world.store.before("save", OSError("x"))
+    reply = await world.ask("POST", "", b"hello", upload_length=5)
+
+    assert reply.status == 503
+    assert await world.data(id_of(reply)) == b"hello"
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize("ending", [Ending.COMPLETE, Ending.GONE])
+async def test_an_unverified_creation_says_where_it_is(world, size, ending):
+    """T57: a checksum that is wrong, or was not reached, leaves an empty upload and its URL, and
+    its listeners hear of no byte."""
+    body = ScriptedBody(bytes(size), ending=ending)
+    claim = {"upload_checksum": "sha1 AAAA", "content_length": size}
+    reply = await world.ask("POST", "", body, upload_length=size, **claim)
+
+    assert (reply.status, reply.header("Upload-Offset")) == (
+        460 if ending is Ending.COMPLETE else 400,
+        "0",
+    )
+    assert await world.data(id_of(reply)) == b""
+    assert world.recorder.names == ["BeforeRequest", "BeforeCreate", "Created"]
 
 
 async def test_an_overrun_on_creation_says_where_it_is(world):

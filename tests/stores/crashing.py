@@ -175,6 +175,16 @@ async def create(store: FileStore) -> None:
     await store.create(WHOLE)
 
 
+async def create_with_bytes(store: FileStore) -> None:
+    """Make an upload that has half of its bytes already."""
+    await store.create(replace(WHOLE, offset=HALF), DATA[:HALF])
+
+
+async def create_finished(store: FileStore) -> None:
+    """Make an upload that is finished at once."""
+    await store.create(AS_FINISHED, DATA)
+
+
 async def create_final(store: FileStore) -> None:
     """Make a final upload."""
     await store.create(Upload("final", Role.FINAL, parts=("part-0", "part-1")))
@@ -288,6 +298,30 @@ async def is_whole_or_nothing(store: FileStore) -> None:
     await finish_it(store)
 
 
+async def has_its_bytes_or_is_nothing(store: FileStore) -> None:
+    """An upload that is there has the bytes it was made with."""
+    await is_made_or_nothing(store, replace(WHOLE, offset=HALF), DATA[:HALF])
+
+
+async def is_finished_or_nothing(store: FileStore) -> None:
+    """An upload that is there is finished and whole."""
+    await is_made_or_nothing(store, AS_FINISHED, DATA)
+
+
+async def is_made_or_nothing(store: FileStore, upload: Upload, data: bytes) -> None:
+    """An upload is there with all its bytes or not at all; then all can be tidied up, what was
+    written of it included, and it can be made again."""
+    try:
+        assert await store.load(ID) == upload
+    except UploadNotFound:
+        assert await scanned(store) == []
+        await nothing_is_left(store)
+        await store.create(upload, data)
+    assert await scanned(store) == [upload]
+    assert await bytes_of(store, ID) == data
+    await finish_it(store)
+
+
 async def is_final_or_nothing(store: FileStore) -> None:
     """A final upload that is there is known to name its partials."""
     try:
@@ -373,6 +407,8 @@ async def finish_it(store: FileStore) -> None:
 
 SCENARIOS = {
     "create": Scenario(nothing, create, is_whole_or_nothing),
+    "create with bytes": Scenario(nothing, create_with_bytes, has_its_bytes_or_is_nothing),
+    "create finished": Scenario(nothing, create_finished, is_finished_or_nothing),
     "create final": Scenario(nothing, create_final, is_final_or_nothing),
     "plain": Scenario(begin, go_on, is_a_prefix),
     "plain after a crash": Scenario(begin_unjudged, go_on, is_a_prefix),

@@ -14,6 +14,8 @@ PROGRAM = Path(__file__).with_name("crashing.py")
 
 SCENARIOS = """
 create
+create with bytes
+create finished
 create final
 plain
 plain after a crash

@@ -286,6 +286,8 @@ async def test_what_a_kill_left_is_tidied_up_once_it_is_old(store: FileStore, fo
         f"{ID}.info.0123-0.tmp": "{",
         "claimed": "",
         "claimed.info.0123-1.tmp": "{}",
+        "begun.info.new.0123-3.tmp": "{}",
+        "begun": "its first bytes",
         ".joins/gone": '{"parts":["a"],"joined":0}',
         ".joins/gone.0123-2.tmp": "",
     }
@@ -298,6 +300,19 @@ async def test_what_a_kill_left_is_tidied_up_once_it_is_old(store: FileStore, fo
     await scanned(store)
 
     assert names(folder) == {ID, f"{ID}.info"}
+
+
+async def test_bytes_older_than_the_draft_beside_them_are_a_strangers(
+    store: FileStore, folder: Path
+) -> None:
+    """Section 8: a creation that met somebody's file and was killed does not cost him his file."""
+    for name in ("his", "his.info.new.0123-4.tmp"):
+        (folder / name).write_text("data")
+    age(folder)
+    os.utime(folder / "his", (1e9 - 5, 1e9 - 5))
+    await scanned(store)
+
+    assert names(folder) == {"his"}
 
 
 async def test_an_interrupted_removal_is_finished(store: FileStore, folder: Path) -> None:

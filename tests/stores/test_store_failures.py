@@ -70,6 +70,28 @@ async def test_a_full_disk_takes_no_new_upload(store: FileStore, name: str, erro
     assert await store.load(ID) == WHOLE
 
 
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_full_disk_takes_no_part_of_a_new_upload(store: FileStore, after: int) -> None:
+    """An upload whose first bytes do not fit leaves nothing, wherever the room ended."""
+    upload = replace(WHOLE, offset=len(DATA), finished=True)
+    with failing("write", errno.ENOSPC, after), pytest.raises(StoreFull):
+        await store.create(upload, DATA)
+    assert os.listdir(store.directory) == []
+    await store.create(upload, DATA)
+
+    assert await bytes_of(store, ID) == DATA
+
+
+@pytest.mark.platform("linux")
+async def test_a_new_upload_that_cannot_be_synced_is_none(store: FileStore) -> None:
+    """D12: what is finished by its creation is on stable storage, or is not there."""
+    upload = replace(WHOLE, offset=len(DATA), finished=True)
+    for after in range(3):
+        with failing("fdatasync", errno.EIO, after), pytest.raises(OSError, match="Input"):
+            await store.create(upload, DATA)
+        assert os.listdir(store.directory) == []
+
+
 @pytest.mark.parametrize("name", ["write", "rename"])
 async def test_a_record_that_does_not_fit_stays_as_it_was(store: FileStore, name: str) -> None:
     """A full disk cannot make half a record of a whole one."""

@@ -15,7 +15,7 @@ import pytest
 from store_faults import DATA, WHOLE, room_for
 
 from vectus.errors import StoreFull
-from vectus.stores import space
+from vectus.stores import disk, space
 from vectus.stores.file import FileStore
 from vectus.testing.joins import JoinSuite, parts_of
 from vectus.testing.stores import FULL, ID, LIMIT, bytes_of, fill, give, pattern, plan
@@ -86,6 +86,28 @@ async def test_a_slow_write_moves_writes_to_threads(
         await waiting
 
     assert await bytes_of(store, ID) == DATA
+
+
+@pytest.mark.parametrize(
+    ("took", "slow_for"), [(0.009, 0.0), (0.011, 1.1), (0.04, 4.0), (0.2, 5.0), (3.0, 5.0)]
+)
+async def test_a_hiccup_is_forgiven_sooner_than_a_stall(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, took: float, slow_for: float
+) -> None:
+    """Slow calls take a hundredth of the loop's time at most, and a short one does not send all
+    work to threads for long."""
+    now = 1000.0
+    monkeypatch.setattr(disk, "monotonic", lambda: now)
+    monkeypatch.setattr(disk, "_waits", iter(range(99)).__next__)
+
+    def work() -> None:
+        nonlocal now
+        now += took
+
+    store._disk.inline(work)
+    for elapsed in (slow_for - 0.01, slow_for + 0.01):
+        now = 1000.0 + took + elapsed
+        assert store._disk.fast == (elapsed > slow_for or not slow_for)
 
 
 async def test_a_large_piece_goes_to_a_thread(store: FileStore) -> None:

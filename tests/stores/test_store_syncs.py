@@ -93,6 +93,36 @@ async def test_the_order_of_syncs(
 
 
 @pytest.mark.platform("linux")
+@pytest.mark.parametrize("durability", ["none", "finish", "always"])
+@pytest.mark.parametrize("size", [10, len(DATA)])
+async def test_a_creation_with_bytes_is_synced_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Durability, size: int
+) -> None:
+    """D12: a record gets its name once it and its bytes are safe, and what is not finished is not
+    waited for."""
+    store, diary = FileStore(tmp_path, durability), Diary(monkeypatch)
+    whole = size == len(DATA)
+    await store.create(replace(WHOLE, offset=size, finished=whole), DATA[:size])
+    synced = durability == "always" or (whole and durability == "finish")
+    safe = ["sync record", "sync data", "rename record", "sync folder"]
+
+    assert diary.since() == (safe if synced else ["rename record"])
+
+
+@pytest.mark.platform("linux")
+async def test_bytes_that_were_synced_at_creation_are_not_synced_again(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D12: an upload that was complete from the start, and is finished later, pays once."""
+    upload = replace(WHOLE, offset=len(DATA))
+    await store.create(upload, DATA)
+    diary = Diary(monkeypatch)
+    await store.save(replace(upload, finished=True))
+
+    assert diary.since() == ["sync record", "rename record", "sync folder"]
+
+
+@pytest.mark.platform("linux")
 async def test_a_move_is_noted_durably_step_by_step(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,9 +32,9 @@ class Announcer:
         """Have a listener told of events of a kind, its subclasses included."""
         self._listeners.append((kind, listener))
 
-    def wanted(self, kind: type[Event]) -> bool:
-        """Whether anybody listens to events of exactly this kind."""
-        return any(issubclass(kind, wanted) for wanted, _ in self._listeners)
+    def wanted(self, *kinds: type[Event]) -> bool:
+        """Whether anybody listens to events of exactly one of these kinds."""
+        return any(issubclass(kind, wanted) for wanted, _ in self._listeners for kind in kinds)
 
     async def tell(self, event: Event) -> None:
         """Tell an event.

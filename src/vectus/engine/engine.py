@@ -18,7 +18,8 @@ from typing import assert_never
 
 from vectus.contracts import Body, Clock, Lease, Locker, Sink, Store
 from vectus.engine.announce import Announcer
-from vectus.engine.progress import Progress
+from vectus.engine.newborn import UNLOCKED, Newborn, is_small
+from vectus.engine.progress import Progress, under
 from vectus.engine.pump import pump
 from vectus.errors import (
     LockHeld,
@@ -30,9 +31,11 @@ from vectus.errors import (
 )
 from vectus.events import (
     BeforeCreate,
+    BeforeFinish,
     BeforeRequest,
     BeforeTerminate,
     Created as CreatedEvent,
+    Finished,
     Received as ReceivedEvent,
     Terminated as TerminatedEvent,
 )
@@ -51,6 +54,7 @@ from vectus.protocol.exchange import (
     Inspect,
     Inspected,
     Outcome,
+    Payload,
     Plan,
     Reason,
     Received,
@@ -68,6 +72,9 @@ log = logging.getLogger("vectus")
 
 Work = Discover | Create | Inspect | Append | Terminate
 """What is answered without content."""
+
+BIRTH = (CreatedEvent, ReceivedEvent, BeforeFinish, Finished)
+"""What can be told of an upload once its creation has begun."""
 
 
 def new_id() -> str:
@@ -190,14 +197,21 @@ class Engine:
             upload = await self._load(intent.id, lease)
             upload = await self.progress.finish(upload, lease, head)
             plan = rules.admit_append(intent, upload, self.policy, self.clock())
-            return Appended(await self._receive(upload, plan, lease, head, body))
+            opened = self._sink(upload, plan)
+            return Appended(await self._receive(upload, plan, opened, lease, head, body))
 
     async def _receive(
-        self, upload: Upload, plan: Plan, lease: Lease, head: Head, body: Body
+        self,
+        upload: Upload,
+        plan: Plan,
+        opened: AbstractAsyncContextManager[Sink],
+        lease: Lease,
+        head: Head,
+        body: Body,
     ) -> Upload:
         """Take a body in, commit what counts of it, and finish the upload if that was all."""
         try:
-            async with self._sink(upload, plan) as sink:
+            async with opened as sink:
                 received = await pump(body, sink, plan, tus1.claim_of)
                 upload = self._settle(plan, upload, received, lease)
                 await sink.commit(upload)
@@ -213,7 +227,7 @@ class Engine:
 
     async def _without_room(self, id: str) -> Refused:
         """The record found no room. The bytes may have, and count then, so it is looked anew."""
-        return Refused(*rules.VERDICTS[Ending.FULL], await self.store.load(id))
+        return Refused(*rules.VERDICTS[Ending.FULL], await self.progress.find(id))
 
     def _sink(self, upload: Upload, plan: Plan) -> AbstractAsyncContextManager[Sink]:
         """What is finished is opened for nothing any more."""
@@ -226,7 +240,7 @@ class Engine:
             if received.ending is Ending.CANCELLED:
                 raise asyncio.CancelledError from None
             raise
-        return self.progress.finish_early(replace(settled, fence=lease.fence))
+        return self.progress.finish_early(under(lease, settled))
 
     # --- Creating ---------------------------------------------------------------------------------
 
@@ -244,24 +258,48 @@ class Engine:
     async def _create_plain(
         self, upload: Upload, intent: Create, head: Head, body: Body
     ) -> Outcome:
-        async with self._hold(upload.id, body) as lease:
-            upload = replace(upload, fence=lease.fence)
-            await self.store.create(upload)
+        offered = Feature.CREATION_WITH_UPLOAD in self.policy.features
+        payload = intent.payload if offered else None
+        async with self._hold_new(upload.id, payload, body) as lease:
+            upload = under(lease, upload)
+            newborn = Newborn(self.store, upload, partial(self._tell_created, head))
             try:
-                await self.announcer.tell(CreatedEvent(head, upload))
-                if intent.payload and Feature.CREATION_WITH_UPLOAD in self.policy.features:
-                    plan = rules.plan(intent.payload, upload, upload.length, self.policy)
-                    upload = await self._receive(upload, plan, lease, head, body)
-                    return Created(upload, received=True)
-                return Created(await self.progress.finish(upload, lease, head), received=False)
+                if payload is None:
+                    return await self._create_bare(newborn, upload, lease, head)
+                plan = rules.plan(payload, upload, upload.length, self.policy)
+                if is_small(payload):
+                    opened: AbstractAsyncContextManager[Sink] = newborn
+                else:
+                    await newborn.commit(upload)
+                    opened = self._sink(upload, plan)
+                upload = await self._receive(upload, plan, opened, lease, head, body)
+                return Created(upload, received=True)
             except Exception as error:
-                raise self._with_location(error, upload) from error
+                raise self._with_location(error, newborn) from error
 
-    def _with_location(self, error: Exception, upload: Upload) -> Refused:
+    async def _create_bare(
+        self, newborn: Newborn, upload: Upload, lease: Lease, head: Head
+    ) -> Outcome:
+        upload = self.progress.finish_early(upload)
+        await newborn.commit(upload)
+        return Created(await self.progress.finish(upload, lease, head), received=False)
+
+    def _hold_new(
+        self, id: str, payload: Payload | None, body: Body
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Nobody knows a new upload's id. Where it is all that it can become as soon as it can be
+        found, and nobody is to be told of it, there is nothing that a lock would keep apart."""
+        told = self.announcer.wanted(*BIRTH)
+        return self._hold(id, body) if told or not is_small(payload) else UNLOCKED
+
+    async def _tell_created(self, head: Head, upload: Upload) -> None:
+        await self.announcer.tell(CreatedEvent(head, upload))
+
+    def _with_location(self, error: Exception, newborn: Newborn) -> Refused:
         """Every answer after an upload exists says where it is: else nobody can resume it. How far
         it is, only a refusal that knows says."""
         refused = refusal_of(error)
-        refused.created = upload.id
+        refused.created = newborn.id if newborn.exists else None
         return refused
 
     async def _joined_before(
@@ -277,13 +315,13 @@ class Engine:
         return None
 
     async def _create_final(self, upload: Upload, head: Head) -> Outcome:
-        await self.store.create(upload)
-        await self.announcer.tell(CreatedEvent(head, upload))
+        newborn = Newborn(self.store, upload, partial(self._tell_created, head))
+        await newborn.commit(upload)
         try:
             withdrawn = await self._join_or_withdraw(upload.id)
             final = None if withdrawn else await self.store.load(upload.id)
         except Exception as error:
-            raise self._with_location(error, upload) from error
+            raise self._with_location(error, newborn) from error
         if final is None:
             raise StoreFull
         return Created(final, received=False)

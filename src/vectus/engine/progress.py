@@ -28,6 +28,11 @@ PATIENCE = 5.0
 """Seconds that background work waits for a lock it needs; it never asks a holder to let go."""
 
 
+def under(lease: Lease, upload: Upload) -> Upload:
+    """Return an upload as it is to be written under a lease."""
+    return upload if upload.fence == lease.fence else replace(upload, fence=lease.fence)
+
+
 class Progress:
     """Drives uploads on. See ``Engine`` for its arguments."""
 
@@ -77,7 +82,7 @@ class Progress:
         if upload.stage is Stage.FINISHING and not self._expired(upload):
             if self._has_say(upload):
                 await self._announcer.tell(BeforeFinish(request, upload))
-            upload = self._as_finished(replace(upload, fence=lease.fence))
+            upload = self._as_finished(under(lease, upload))
             await self._store.save(upload)
         if upload.finished:
             lease.retire()
@@ -89,8 +94,7 @@ class Progress:
 
     def _as_finished(self, upload: Upload) -> Upload:
         silent = upload.role is Role.PARTIAL or not self._announcer.wanted(Finished)
-        finished = rules.finish(upload, self._policy, self._clock())
-        return replace(finished, announced=silent)
+        return rules.finish(upload, self._policy, self._clock(), announced=silent)
 
     async def _announce(self, upload: Upload, request: Head | None) -> Upload:
         if not upload.announced:

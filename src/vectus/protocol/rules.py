@@ -269,13 +269,15 @@ def acknowledge(upload: Upload, received: Received) -> None:
 # --- Finishing and joining ------------------------------------------------------------------------
 
 
-def finish(upload: Upload, policy: Policy, now: float) -> Upload:
-    """Return the record of an upload that is complete, as finished. A partial goes on expiring
-    like an unfinished upload (D7)."""
+def finish(upload: Upload, policy: Policy, now: float, *, announced: bool = False) -> Upload:
+    """Return the record of an upload that is complete, as finished, and as announced where there
+    is nobody to tell. A partial goes on expiring like an unfinished upload (D7)."""
     expires = upload.expires
     if upload.role is not Role.PARTIAL:
         expires = expiry(policy.expire_finished, now)
-    return replace(upload, finished=True, pending=None, foreign=False, expires=expires)
+    return replace(
+        upload, finished=True, announced=announced, pending=None, foreign=False, expires=expires
+    )
 
 
 def unsettled(upload: Upload) -> bool:

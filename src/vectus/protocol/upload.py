@@ -93,7 +93,10 @@ class Upload:
     @property
     def stage(self) -> Stage:
         """Where the upload is in its life: the first row of ``LIFE`` that holds."""
-        return next(stage for stage, holds in LIFE if holds(self))
+        for stage, holds in LIFE:
+            if holds(self):
+                return stage
+        raise AssertionError("The last row of LIFE always holds.")
 
 
 LIFE = (

@@ -33,7 +33,12 @@ THREAD_LIMIT = 0.050
 too, and what takes less does little harm on the event loop."""
 
 SLOW_FOR = 5.0
-"""How many seconds a disk counts as slow after its last slow call."""
+"""How many seconds a disk counts as slow after its last slow call, at most."""
+
+REST = 100
+"""A slow call on the event loop makes the disk slow for so many times as long as it took: such
+calls take a hundredth of everybody's time at most, and the hiccup of a few milliseconds with which
+a journal is written, every five seconds on many systems, does not send all work to threads."""
 
 
 class Pace:
@@ -49,9 +54,9 @@ class Pace:
         """Whether there was a slow call lately."""
         return self.slow_until > monotonic()
 
-    def slacken(self) -> None:
+    def slacken(self, seconds: float = SLOW_FOR) -> None:
         """Take note of a slow call that ends now."""
-        self.slow_until = monotonic() + SLOW_FOR
+        self.slow_until = max(self.slow_until, monotonic() + min(seconds, SLOW_FOR))
 
 
 _paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
@@ -121,8 +126,9 @@ class Disk:
             return work(*args)
         finally:
             # A call that only waited for a busy processor says nothing of the disk.
-            if monotonic() - started > INLINE_LIMIT and _waits() != waits:
-                self._pace.slacken()
+            took = monotonic() - started
+            if took > INLINE_LIMIT and _waits() != waits:
+                self._pace.slacken(REST * took)
 
     def hop(self, work: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Start a call in a thread; wait for it with ``settled``."""

@@ -88,7 +88,7 @@ def draft(path: str, raw: bytes, *, sync: bool) -> str:
     name = f"{path}.{_token}{os.getpid():x}-{next(_drafts):x}.tmp"
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
-        _write_whole(fd, raw)
+        write_whole(fd, raw)
         if sync:
             sync_file(fd)
     except BaseException:
@@ -121,15 +121,21 @@ def read_whole(path: str) -> bytes:
     """Return the content of a small file."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        raw = os.read(fd, 16384)
-        while len(raw) >= 16384 and (more := os.read(fd, 1 << 20)):
-            raw += more
-        return raw
+        return read_all(fd)
     finally:
         os.close(fd)
 
 
-def _write_whole(fd: int, raw: bytes) -> None:
+def read_all(fd: int) -> bytes:
+    """Return the content of a small file that was just opened."""
+    raw = os.read(fd, 16384)
+    while len(raw) >= 16384 and (more := os.read(fd, 1 << 20)):
+        raw += more
+    return raw
+
+
+def write_whole(fd: int, raw: bytes) -> None:
+    """Write all of the content of a new small file."""
     written = os.write(fd, raw)
     while written < len(raw):
         written += os.write(fd, raw[written:])

@@ -116,12 +116,13 @@ class FileStore:
         """The absolute path of the directory."""
         return self._folder.directory
 
-    async def create(self, upload: Upload) -> None:
+    async def create(self, upload: Upload, data: bytes = b"") -> None:
         """Keep a new upload; see ``contracts.Store``."""
         durability = self._folder.durability
         syncs = durability.of_record(upload) or (upload.role is Role.FINAL and durability.ordered)
+        run = self._disk.apart if syncs or durability.of_bytes(upload) else self._disk.run
         with map_errors():
-            await (self._disk.apart if syncs else self._disk.run)(self._folder.create, upload)
+            await run(self._folder.create, upload, data)
 
     async def load(self, id: str) -> Upload:
         """Return an upload as it is on disk; see ``contracts.Store``."""

@@ -3,8 +3,9 @@
 Every call blocks and is run by ``disk.Disk``; nothing in here is asynchronous, and nothing decides
 what an upload may do. The order of the steps is what makes a kill at any line harmless:
 
-* created: the record is drafted, the data file claims the id, the draft becomes the record. Data
-  without a record is nothing, and its id stays taken.
+* created: the record is drafted, the data file claims the id and gets its first bytes, the draft
+  becomes the record. Data without a record are nothing; while their draft is there, it tells whose
+  they are (``walk.py``).
 * changed: the record is replaced in one step, never written in place.
 * removed: the record is renamed to ``<id>.gone``, which forgets the upload; then the data go, then
   that name. What is left of an interrupted removal is removed by the next walk (``walk.py``).
@@ -18,8 +19,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
 
 from vectus.errors import (
     ConfigurationError,
@@ -41,12 +42,18 @@ from vectus.stores.durable import (
     replace_file,
     sync_file,
     sync_folder,
+    write_whole,
 )
 from vectus.stores.ledger import Ledger
+from vectus.stores.recall import Recall
 from vectus.stores.record import decode, encode, measured, place
 
 INFO = ".info"
 GONE = ".gone"
+
+NEW = ".new"
+"""What the name of a new upload's first draft has after ``INFO``: until the draft is renamed, the
+data file beside it is its own."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _AWAY = {
@@ -59,17 +66,26 @@ _AWAY = {
 }
 
 
-@contextlib.contextmanager
-def map_errors() -> Iterator[None]:
+class map_errors:  # noqa: N801 - it reads like a function, and is faster than one
     """Tell the operating system's errors that mean something to an upload as errors of ours."""
-    try:
-        yield
-    except OSError as error:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
         if error.errno in _FULL:
             raise StoreFull from error
         if error.errno in _AWAY:
             raise StoreUnavailable(error.strerror or "no reason given") from error
-        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,7 @@ class Folder:
         self.directory = os.path.abspath(directory)
         self.durability = durability
         self.ledger = Ledger(self.directory, durability)
+        self._records = Recall(self._read)
         self._prepare()
         self._identity = self._identify()
         self._synced: dict[str, int] = {}  # complete ones, and when last written to
@@ -116,10 +133,12 @@ class Folder:
         if not ID.fullmatch(id):
             raise UploadNotFound(id)
         try:
-            raw = read_whole(self._info(id))
+            return self._records.look(self._info(id))
         except FileNotFoundError:
             raise self._missing(id) from None
-        kept = decode(id, raw)
+
+    def _read(self, info: str, raw: bytes) -> Found:
+        kept = decode(os.path.basename(info).removesuffix(INFO), raw)
         return Found(kept.upload, place(kept, self.directory))
 
     def load(self, id: str) -> Upload:
@@ -127,8 +146,8 @@ class Folder:
         found = self.find(id)
         return measured(found.upload, self._size(found))
 
-    def create(self, upload: Upload) -> None:
-        """Keep a new upload, or nothing of it."""
+    def create(self, upload: Upload, content: bytes) -> None:
+        """Keep a new upload with its first bytes, or nothing of it."""
         if not ID.fullmatch(upload.id):
             raise ValueError(f"{upload.id!r} is no upload's id.")
         info, data = self._info(upload.id), os.path.join(self.directory, upload.id)
@@ -136,11 +155,17 @@ class Folder:
             raise UploadExists(upload.id)  # these may have no data file that would say so
         if not self._present():
             raise StoreUnavailable("its directory is away")
+        try:
+            self._make(upload, content, info, data)
+        except FileNotFoundError as error:
+            raise StoreUnavailable("its directory is away") from error
+
+    def _make(self, upload: Upload, content: bytes, info: str, data: str) -> None:
         sync = self.durability.of_record(upload)
-        with contextlib.ExitStack() as undo, self._expected():
-            drafted = draft(info, encode(upload, data, info), sync=sync)
+        with contextlib.ExitStack() as undo:
+            drafted = draft(info + NEW, encode(upload, data, info), sync=sync)
             undo.callback(drop, drafted)
-            self._claim(upload.id, data)
+            self._claim(upload, data, content)
             undo.callback(drop, data)
             if upload.role is Role.FINAL:
                 undo.callback(self.ledger.strike, upload.id)
@@ -219,7 +244,7 @@ class Folder:
         except OSError:
             os.ftruncate(fd, min(durable, os.fstat(fd).st_size))
             raise
-        if upload.complete:
+        if upload.complete and not upload.finished:  # else nobody will ask
             self._synced[upload.id] = os.fstat(fd).st_mtime_ns
 
     def _secure(self, upload: Upload, found: Found) -> None:
@@ -235,11 +260,22 @@ class Folder:
         finally:
             os.close(fd)
 
-    def _claim(self, id: str, data: str) -> None:
+    def _claim(self, upload: Upload, data: str, content: bytes) -> None:
+        """Make the data file, whose name nobody else can have then."""
         try:
-            os.close(os.open(data, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+            fd = os.open(data, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         except FileExistsError:
-            raise UploadExists(id) from None
+            raise UploadExists(upload.id) from None
+        try:
+            if content:
+                write_whole(fd, content)
+                if self.durability.of_bytes(upload):
+                    self.sync_data(fd, upload, 0)
+        except BaseException:
+            drop(data)
+            raise
+        finally:
+            os.close(fd)
 
     def _size(self, found: Found) -> int:
         if found.upload.taken_by is not None:
@@ -267,13 +303,6 @@ class Folder:
         """Tell an upload that is not there from a directory that is not: clients give up on the
         first, and an unmounted disk must not cost them their uploads."""
         return UploadNotFound(id) if self._present() else StoreUnavailable("its directory is away")
-
-    @contextlib.contextmanager
-    def _expected(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise StoreUnavailable("its directory is away") from error
 
     def _present(self) -> bool:
         try:

@@ -147,13 +147,15 @@ class MemoryStore:
         used = sum(len(shelf.data) for shelf in self._shelves.values())
         return max(0, min(wanted, self._capacity - used))
 
-    async def create(self, upload: Upload) -> None:
+    async def create(self, upload: Upload, data: bytes = b"") -> None:
         """Keep a new upload; see ``contracts.Store``."""
         if not ID.fullmatch(upload.id):
             raise ValueError(f"{upload.id!r} is no upload's id.")
         if upload.id in self._shelves:
             raise UploadExists(upload.id)
-        self._shelves[upload.id] = Shelf(upload)
+        if self.room(len(data)) < len(data):
+            raise StoreFull
+        self._shelves[upload.id] = Shelf(upload, bytearray(data))
 
     async def load(self, id: str) -> Upload:
         """Return an upload as it is; see ``contracts.Store``."""

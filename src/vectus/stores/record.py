@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from math import isfinite
+from operator import attrgetter
 from typing import Any, NoReturn, TypeVar
 
 from vectus.errors import RecordBroken
@@ -64,7 +65,7 @@ def encode(upload: Upload, data_path: str, info_path: str) -> bytes:
         "Storage": {"Type": "filestore", "Path": data_path, "InfoPath": info_path},
         OURS: _own(upload),
     }
-    return json.dumps(record, separators=(",", ":")).encode()
+    return _WRITER.encode(record).encode()
 
 
 def decode(id: str, raw: bytes) -> Kept:
@@ -74,7 +75,7 @@ def decode(id: str, raw: bytes) -> Kept:
         RecordBroken: it is not one, or not this upload's.
     """
     try:
-        record = _object(json.loads(raw, parse_constant=_refuse_constant))
+        record = _object(_READER.decode(raw.decode("utf-8", "surrogatepass")))
         if record.get("ID") != id:
             raise ValueError("it names another upload")
         return _kept(id, record)
@@ -119,8 +120,8 @@ def differs(stored: Upload, wanted: Upload) -> bool:
     A new fence alone is not worth a write to every small request: here locks are the kernel's, and
     are never lost.
     """
-    offset = stored.offset if _records_offset(wanted) else wanted.offset
-    return wanted != replace(stored, offset=offset, fence=wanted.fence)
+    moved = _records_offset(wanted) and wanted.offset != stored.offset
+    return moved or _beyond(wanted) != _beyond(stored)
 
 
 def _counting(upload: Upload, size: int) -> int:
@@ -264,6 +265,13 @@ def _pending(value: object) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+_READER = json.JSONDecoder(parse_constant=_refuse_constant)
+_WRITER = json.JSONEncoder(separators=(",", ":"))
+
+_beyond = attrgetter(*(name for name in _DEFAULTS if name not in {"offset", "fence"}))
+"""All of an upload but its offset and its fence."""
 
 
 _OWN: dict[str, Callable[[object], object]] = {

@@ -136,7 +136,7 @@ class FileSink:
     async def _leave(self) -> None:
         if self._flying or self._revokes:
             await self._to_its_end(self._leave_apart())
-        else:
+        elif self._fd >= 0:
             await self._disk.run(self._close)  # some network file systems flush on it
 
     async def _leave_apart(self) -> None:
@@ -196,6 +196,7 @@ class FileSink:
         if differs(found.upload, upload):
             folder.write(upload, found, sync=folder.durability.of_record(upload))
         self._committed = True
+        self._close()
 
     def _durable(self) -> int:
         """How many bytes are surely on stable storage: with ``FINISH``, nobody ever asked."""

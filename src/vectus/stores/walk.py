@@ -15,7 +15,7 @@ from itertools import islice
 from vectus.errors import StoreError, UploadNotFound
 from vectus.protocol.upload import ID, Role, Upload
 from vectus.stores.durable import drop
-from vectus.stores.folder import GONE, INFO, Folder
+from vectus.stores.folder import GONE, INFO, NEW, Folder
 
 SLICE = 128
 """How many names are looked at in one call."""
@@ -61,7 +61,7 @@ class Walk:
         if dot + ending == GONE:
             self._folder.finish_removal(id)
         elif ending.startswith("info.") and ending.endswith(".tmp"):
-            self._tidy_draft(id, os.path.join(self._folder.directory, name))
+            self._tidy_draft(id, name)
         return None
 
     def _load(self, id: str) -> Upload | None:
@@ -88,12 +88,15 @@ class Walk:
         if upload.role is Role.FINAL and is_open and upload.id not in self._noted:
             self._folder.ledger.enlist(upload.id, upload.parts)
 
-    def _tidy_draft(self, id: str, path: str) -> None:
-        """Drop an old draft, and the data file that claimed the id of an upload never made."""
+    def _tidy_draft(self, id: str, name: str) -> None:
+        """Drop an old draft, and the data file of an upload that was never made."""
+        path, info, data = (
+            os.path.join(self._folder.directory, each) for each in (name, id + INFO, id)
+        )
         if not _is_old(path):
             return
-        info, data = (os.path.join(self._folder.directory, name) for name in (id + INFO, id))
-        if not os.path.lexists(info) and _is_empty(data):
+        unborn = name.startswith(id + INFO + NEW) and _is_made_after(data, path)
+        if not os.path.lexists(info) and (unborn or _is_empty(data)):
             drop(data)
         drop(path)
 
@@ -109,6 +112,14 @@ class Walk:
 def _is_old(path: str) -> bool:
     try:
         return time.time() - os.stat(path).st_mtime > OLD
+    except OSError:
+        return False
+
+
+def _is_made_after(path: str, other: str) -> bool:
+    """Whether a file may have been made after another: a stranger's was there before."""
+    try:
+        return os.stat(path).st_mtime_ns >= os.stat(other).st_mtime_ns
     except OSError:
         return False
 

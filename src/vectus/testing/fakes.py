@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from vectus.contracts import Joins, Scans, Sink, Store, Take
@@ -98,7 +98,22 @@ class ScriptedBody:
             elif step:
                 self.given += len(step)
                 if (unfinished := take(memoryview(step))) is not None:
-                    await unfinished
+                    await _landed(asyncio.ensure_future(unfinished))
+
+
+async def _landed(flight: asyncio.Future[None]) -> None:
+    """Wait for a piece that is being taken, to its end; a cancellation is told only then."""
+    cancelled = False
+    while not flight.done():
+        try:
+            await asyncio.wait([flight])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        if not flight.cancelled():
+            flight.exception()  # looked at, or asyncio would log it as lost
+        raise asyncio.CancelledError
+    flight.result()
 
 
 def head(method: str, id: str = "", **fields: str | int | list[str] | None) -> Head:
@@ -207,10 +222,10 @@ class FaultyStore:
 
     # What the store, and its sinks, do.
 
-    async def create(self, upload: Upload) -> None:
+    async def create(self, upload: Upload, data: bytes = b"") -> None:
         """Create, or fail."""
         async with self.troubled("create"):
-            await self.inner.create(upload)
+            await self.inner.create(upload, data)
 
     async def load(self, id: str) -> Upload:
         """Load, or fail."""
@@ -323,17 +338,11 @@ class _FaultySink:
             await self._inner.commit(upload)
 
     async def land(self) -> None:
-        """Wait for the write under way, however often the wait is cancelled."""
-        cancelled = False
-        while self._flight is not None and not self._flight.done():
-            try:
-                await asyncio.wait([self._flight])
-            except asyncio.CancelledError:
-                cancelled = True
+        """Wait for the write under way, however often the wait is cancelled; what came of it is
+        for whoever gave the piece."""
         if self._flight is not None:
-            self._flight.exception()  # seen by whoever gave the piece, if anybody still waits
-        if cancelled:
-            raise asyncio.CancelledError
+            with suppress(Exception):
+                await _landed(self._flight)
 
     async def _write(self, data: memoryview) -> None:
         async with self._store.troubled("write"):

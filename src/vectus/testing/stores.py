@@ -160,13 +160,51 @@ class StoreSuite(Suite):
         assert await store.load(ID) == CHANGES[what]
         assert await (await self.reopen(store)).load(ID) == CHANGES[what]
 
+    @pytest.mark.parametrize("size", [1, 999, 1000])
+    async def test_an_upload_may_begin_with_bytes(self, store: Store, size: int) -> None:
+        """``create`` keeps the first bytes with the record, and more can follow."""
+        data = pattern(1000)
+        await store.create(replace(FULL, offset=size), data[:size])
+        for each in (store, await self.reopen(store)):
+            assert await each.load(ID) == replace(FULL, offset=size)
+            assert await bytes_of(each, ID) == data[:size]
+        await put(store, ID, data[size:])
+
+        assert await bytes_of(store, ID) == data
+
+    @pytest.mark.parametrize("role", [Role.PLAIN, Role.PARTIAL])
+    async def test_an_upload_may_begin_finished(self, store: Store, role: Role) -> None:
+        """``create`` keeps an upload that is finished by what it begins with."""
+        data = pattern(16 << 10)
+        upload = replace(
+            FULL, role=role, length=len(data), offset=len(data), finished=True, announced=True
+        )
+        await store.create(upload, data)
+
+        for each in (store, await self.reopen(store)):
+            assert await each.load(ID) == upload
+            assert await bytes_of(each, ID) == data
+
+    @pytest.mark.parametrize("turns", range(1, 4))
+    async def test_a_creation_is_whole_or_nothing(self, store: Store, turns: int) -> None:
+        """A cancelled ``create`` has made the upload with all its bytes, or none."""
+        data = pattern(1000)
+        upload = replace(FULL, offset=len(data), finished=True)
+        await cancel_when(lambda: store.create(upload, data), turns)
+        try:
+            assert await store.load(ID) == upload
+            assert await bytes_of(store, ID) == data
+        except UploadNotFound:
+            await store.create(upload, data)
+            assert await bytes_of(store, ID) == data
+
     async def test_an_id_is_given_out_once(self, store: Store) -> None:
         """Creating an upload that exists fails, and leaves the first one alone."""
         await store.create(FULL)
         await put(store, ID, b"first")
 
         with pytest.raises(UploadExists):
-            await store.create(replace(FULL, length=3))
+            await store.create(replace(FULL, length=3, offset=2), b"no")
         assert await store.load(ID) == replace(FULL, offset=5)
         assert await bytes_of(store, ID) == b"first"
 
