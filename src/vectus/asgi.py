@@ -230,8 +230,8 @@ class Messages:
     async def _step(self, take: Take) -> None:
         """Give one message's bytes, unless the body was stopped before they could be given.
 
-        Its own end stops it like any other reason: so one that came first, while the last piece was
-        under way, counts. A lock lost then means that those bytes may be another's by now.
+        What is all taken is complete, whatever came meanwhile; but a lock lost while the last piece
+        was under way means that those bytes may be another's by now.
         """
         try:
             message = await self._next()
@@ -241,13 +241,14 @@ class Messages:
         if message["type"] != "http.request":
             self.stop(Ending.GONE)
             return
+        if self._reason is not None:
+            return
         data = message.get("body", b"")
-        if data and self._reason is None:
-            waiting = take(memoryview(data))
-            if waiting is not None:
-                await waiting
-        if not message.get("more_body", False):
-            self.stop(Ending.COMPLETE)
+        waiting = take(memoryview(data)) if data else None
+        if waiting is not None:
+            await waiting
+        if not message.get("more_body", False) and self._reason is not Ending.LOST:
+            self._reason = Ending.COMPLETE
 
     async def _next(self) -> Message:
         """Wait for a message, no longer than the idle time-out, nor than until ``stop``."""

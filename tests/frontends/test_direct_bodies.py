@@ -227,6 +227,24 @@ def test_a_stop_waits_for_the_piece_under_way(running: Running, recorder: Record
     assert len(slow.pieces) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"), [(Ending.LOST, Ending.LOST), (Ending.WANTED, Ending.COMPLETE)]
+)
+def test_a_stop_while_the_last_piece_is_under_way(
+    running: Running, recorder: Recorder, reason: Ending, told: Ending
+) -> None:
+    """D5: what is all here is complete, however wanted; but a lost lock means that another may
+    have written meanwhile, so nothing of it may be acknowledged."""
+    slow = Slow()
+    recorder.act = slow.pour
+    with running.connect() as client:
+        client.send(patch(5, b"hello"))
+        recorder.wait(slow.given)
+        call(running, recorder.bodies[0].stop, reason)
+        call(running, slow.let_go)
+        assert client.answer()[2] == f"5 {told.name}".encode()
+
+
 def test_a_slow_taker_is_not_idle(serve: Serve, recorder: Recorder) -> None:
     """The time a write takes is not the client's: it does not stall meanwhile."""
     slow = Slow()

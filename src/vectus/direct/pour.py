@@ -154,7 +154,9 @@ class Pour:
         body = self._body
         while not self._busy and self.outcome is None:
             rest = self._filled or body.size
-            if body.end is Ending.COMPLETE and not rest:
+            if body.reason is Ending.LOST:  # even if all has come: others may have written too
+                self._leave(body.reason)
+            elif body.end is Ending.COMPLETE and not rest:
                 self._leave(body.end)
             elif body.reason is not None:
                 self._leave(body.reason)
