@@ -53,7 +53,7 @@ class DirectProtocol(asyncio.BufferedProtocol):
     drain_bytes = 1024 * 1024
     drain_timeout = 2.0
     linger_timeout = 5.0
-    quiet_timeout = 0.25
+    quiet_timeout = 1.0
 
     __slots__ = (
         "_app_state",
