@@ -16,6 +16,8 @@ from urllib.error import HTTPError
 
 import pytest
 
+import vectus
+
 ROOT = Path(__file__).parents[2]
 JS = ROOT / "tests" / "js" / "node_modules"
 BIN = Path(sys.executable).parent
@@ -82,6 +84,17 @@ def test_vectus_upload(site: str, tmp_path: Path) -> None:
     run("sh", "-e", "-c", script.replace(WRITTEN, site), folder=tmp_path)
 
     assert uploaded(tmp_path) == [CONTENT]
+
+
+def test_python(site: str, tmp_path: Path) -> None:
+    """The README's `vectus.upload` uploads a file, and nothing is left to remember."""
+    (script,) = snippets("Python")
+    (tmp_path / "upload.py").write_text(script.replace(WRITTEN, site))
+    told = run(sys.executable, "upload.py", folder=tmp_path)
+
+    assert told.startswith(f"uploaded to {site}/files/")
+    assert uploaded(tmp_path) == [CONTENT]
+    assert vectus.FileResume(tmp_path / "uploads.json").get("anything") is None
 
 
 def test_tus_js_client(site: str, tmp_path: Path) -> None:
