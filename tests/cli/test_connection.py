@@ -58,7 +58,7 @@ def test_credentials_are_sent_and_never_shown(
     """Whatever way they are given, and even when the server repeats them, they are not printed."""
     monkeypatch.setenv("TOKEN", SECRET)
     (tmp_path / "a.txt").write_text("content")
-    fake.tricks = dict(REFUSE)
+    fake.tricks = {method: list(statuses) for method, statuses in REFUSE.items()}
     options, value = WAYS[way]
     url = userinfo(fake) if way == "url" else fake.url
     files = ("a.txt",) if command == "upload" else ()

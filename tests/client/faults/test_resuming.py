@@ -205,7 +205,10 @@ def test_an_interrupt_passes(side: Side, ground: Ground) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_cancelled_task(way: str, ground: Ground) -> None:
-    """A task that is cancelled in the middle of a body ends at once; another one goes on."""
+    """A task that is cancelled in the middle of a body ends at once; another one goes on.
+
+    A part whose creation was under way then has an upload that nobody knows of: it expires.
+    """
     trap = Trap(40_000)
     proxy = ground.proxy(PATCHED, {("PATCH", 3): trap})
     source = ground.source("path")
@@ -225,7 +228,8 @@ def test_a_cancelled_task(way: str, ground: Ground) -> None:
 
     assert ground.content(result.url) == DATA
     assert result.resumed > 0
-    assert ground.uploads == 1 + len(result.parts)
+    unknown = max(len(result.parts) - 1, 0)
+    assert 1 + len(result.parts) <= ground.uploads <= 1 + len(result.parts) + unknown
 
 
 def test_several_at_once(ground: Ground) -> None:
