@@ -1,8 +1,9 @@
 """The client: a pure machine (``machine.py``) under two thin drivers over httpx2.
 
-``commands.py`` is what the machine asks of a driver; ``blocking.py`` and ``aio.py`` are the
-drivers; ``sources/`` and ``resume/`` are what they work with. Names are loaded where they are
-used: none of them is needed to say ``--help``.
+``commands.py`` is what the machine asks of a driver; ``driver.py`` and ``aio_driver.py`` are the
+drivers, ``blocking.py`` and ``aio.py`` what their callers see of them; ``sources/`` and ``resume/``
+are what they work with. Names are loaded where they are used: none of them is needed to say
+``--help``.
 """
 
 from importlib import import_module

@@ -1,45 +1,27 @@
-"""The asyncio driver: does what the machine asks, and never blocks the loop."""
+"""The asyncio client, as its callers see it; ``aio_driver.py`` does the work."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from vectus.client import notes
-from vectus.client.blocking import CLIENT_OPTIONS
-from vectus.client.commands import (
-    Answer,
-    Broken,
-    Command,
-    Compare,
-    Digest,
-    Exchange,
-    Forget,
-    Hold,
-    Keep,
-    Part,
-    Pause,
-    Recall,
-    Refresh,
-    Steps,
-    Together,
-)
+from vectus.client.aio_driver import Driver, Hop, Link
+from vectus.client.commands import Steps
 from vectus.client.contracts import ResumeStore
-from vectus.client.credentials import AsyncAuth, AsyncCredentials
-from vectus.client.desk import Cancel, Desk
+from vectus.client.credentials import AsyncAuth, AsyncCredentials, sorted_out
+from vectus.client.custody import Cancel, Custody
+from vectus.client.desk import Desk
 from vectus.client.dialogue import Budget, Requests, discover, inspect, terminate
-from vectus.client.happenings import Happening, Noticed, Progress
+from vectus.client.happenings import Happening, Progress
 from vectus.client.inputs import AsyncInput
 from vectus.client.job import Chunks, Result, Verify
-from vectus.client.machine import Machine
 from vectus.client.meter import Meter
+from vectus.client.notes import Notes
 from vectus.client.orders import (
+    CLIENT_OPTIONS,
     CommonOptions,
     Fingerprinter,
     Habits,
@@ -47,28 +29,14 @@ from vectus.client.orders import (
     Order,
     patience,
 )
-from vectus.client.parallel import Parallel
+from vectus.client.parallel import steps_of
 from vectus.client.resume import MemoryResume
-from vectus.client.sources import AsyncStream, acompare, open_async_source, open_source
-from vectus.client.threads import Reader, in_thread, to_end
-from vectus.client.wire import (
-    FAILURES,
-    TEXT,
-    BeforeRequest,
-    answer_of,
-    broken_by,
-    headers_of,
-    timeouts as timeouts_of,
-)
+from vectus.client.sources import AsyncStream, open_async_source, open_source
+from vectus.client.threads import in_thread, to_end
+from vectus.client.wire import LIMITS, BeforeRequest, Manner
 from vectus.protocol.dialects.tus1_client import Offer, State
 
 T = TypeVar("T")
-
-Hop = Callable[..., Awaitable[Any]]
-"""Makes a call that may block, or is known not to."""
-
-NAP = 0.1
-"""Seconds between two looks whether the caller wants to stop."""
 
 
 class AsyncClient:
@@ -103,17 +71,13 @@ class AsyncClient:
         self._habits = Habits(endpoint, patience(retries, retry_delay), method_override, preset)
         self._resume = MemoryResume() if resume is None else resume
         self._offers: dict[str, Offer] = {}
-        speaker = httpx2.AsyncClient() if http is None else http
+        ready, give = sorted_out(auth)
+        manner = Manner(headers, ready, before_request, timeout)
+        if http is not None and not isinstance(http, httpx2.AsyncClient):
+            raise TypeError(f"http must be an httpx2.AsyncClient, not {type(http).__name__}.")
+        speaker = httpx2.AsyncClient(limits=LIMITS) if http is None else http
         self._own = speaker if http is None else None
-        given = auth if isinstance(auth, httpx2.Auth | tuple) else None
-        self._link = Link(
-            http=speaker,
-            headers=dict(headers or {}),
-            auth=given,
-            credentials=AsyncCredentials(None if given is not None else auth),  # type: ignore[arg-type]
-            before=before_request,
-            timeout=timeout,
-        )
+        self._link = Link(speaker, manner, AsyncCredentials(give))
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,7 +133,7 @@ class AsyncClient:
             cancel=cancel,
         )
         order.check(self._habits)
-        opened = await in_thread(open_async_source, source, length)
+        opened = await in_thread(_open, source, length, order.cancels, late=_close)
         return await self._upload(opened, order)
 
     async def offset(self, url: str) -> int:
@@ -209,236 +173,41 @@ class AsyncClient:
 
     async def _upload(self, source: Any, order: Order) -> Result:
         meter = Meter(source.length, order.on_progress, order.on_event)
-        driver: Driver | None = None
+        hop: Hop = _at_once if isinstance(self._resume, MemoryResume) else to_end
         try:
             job = order.job(self._habits, source)
-            key = await to_end(order.fingerprint_of, self._habits, source)
-            noted = notes.opened(
-                self._resume, key, source.length, lambda text: meter.tell(None, Noticed(text))
-            )
-            hop: Hop = _at_once if isinstance(self._resume, MemoryResume) else to_end
-            async with _entered(noted, hop) as memory:
-                cancel = () if order.cancel is None else (order.cancel,)
-                desk = Desk(source, memory, meter, self._offers, cancel)
-                driver = Driver(self._link, desk, hop)
-                steps = Parallel(job, order.parallel) if order.parallel > 1 else Machine(job)
-                return await driver.run(steps.run())
+            key = await in_thread(order.fingerprint_of, self._habits, source)
+            notes = Notes(self._resume, key, source.length)
+            desk = Desk(source, notes, meter, self._offers, order.cancels)
+            try:
+                await hop(notes.open)
+                desk.report()
+                return await Driver(self._link, desk, hop).run(steps_of(job, order.parallel))
+            finally:
+                await hop(notes.close)
         finally:
-            if driver is None or not driver.straggling:
-                source.close()
+            meter.close()
+            source.close()
 
     def _requests(self) -> Requests:
         return Requests(Budget(self._habits.patience), override=self._habits.override)
 
     async def _ask(self, steps: Steps[T]) -> T:
-        meter = Meter(None, None, None)
-        memory = notes.Notes(None, "", None, None, lambda _: None)
-        desk = Desk(open_source(b""), memory, meter, self._offers)
+        desk = Desk(
+            open_source(b""), Notes(None, None, None), Meter(None, None, None), self._offers
+        )
         return await Driver(self._link, desk, _at_once).run(steps)
 
 
-class Link:
-    """How requests are sent: one for all uploads of a client."""
-
-    def __init__(
-        self,
-        *,
-        http: httpx2.AsyncClient,
-        headers: dict[str, str],
-        auth: httpx2.Auth | tuple[str, str] | None,
-        credentials: AsyncCredentials,
-        before: BeforeRequest | None,
-        timeout: float | None,
-    ) -> None:
-        self.credentials = credentials
-        self._http = http
-        self._headers = headers
-        self._auth: Any = httpx2.USE_CLIENT_DEFAULT if auth is None else auth
-        self._before = before
-        self._timeout = timeout
-
-    async def send(
-        self,
-        request: Exchange,
-        body: Body | None,
-        use: Callable[[httpx2.Response], Awaitable[T]],
-    ) -> T:
-        """Send a request and use its response.
-
-        Raises:
-            TransportError: no response came; and the others of ``FAILURES``.
-        """
-        own = self._headers | await self.credentials.headers()
-        async with self._http.stream(
-            request.ask.method,
-            request.url,
-            headers=headers_of(request, own, self._before),
-            content=body,
-            auth=self._auth,
-            timeout=timeouts_of(self._timeout, body=request.body),
-            follow_redirects=False,
-        ) as response:
-            return await use(response)
+def _open(
+    source: AsyncInput, length: int | None, cancels: tuple[Cancel, ...]
+) -> Custody | AsyncStream:
+    opened = open_async_source(source, length)
+    return opened if isinstance(opened, AsyncStream) else Custody(opened, cancels)
 
 
-class Body:
-    """Bytes of the source as a request's body; it can be read again, as some authentication
-    needs."""
-
-    def __init__(self, desk: Desk, start: int, stop: int) -> None:
-        self._desk = desk
-        self._start = start
-        self._stop = stop
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        position = self._start
-        if position == self._stop:
-            return
-        reader = Reader(self._desk.source.blocks(position, self._stop))
-        while block := await reader.read():
-            self._desk.go_on()
-            yield block
-            position += len(block)
-            self._desk.moved(position)
-
-
-class Driver:
-    """Does what one machine asks.
-
-    Args:
-        link: how to send requests.
-        desk: what needs no network.
-        hop: how to use the resume store.
-
-    Attributes:
-        straggling: whether a thread may still be reading the source.
-    """
-
-    def __init__(self, link: Link, desk: Desk, hop: Hop) -> None:
-        self._link = link
-        self._desk = desk
-        self._hop = hop
-        self.straggling = False
-
-    async def run(self, steps: Steps[T]) -> T:
-        """Have a conversation to its end, and return what it came to."""
-        try:
-            command = next(steps)
-            while True:
-                try:
-                    reply = await self._perform(command)
-                except BaseException as error:  # the machine may clean up
-                    command = steps.throw(error)
-                else:
-                    command = steps.send(reply)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-
-    async def _perform(self, command: Command) -> object:
-        self._desk.go_on()
-        match command:
-            case Exchange():
-                return await self._exchange(command)
-            case Pause(longest, least):
-                await self._sleep(max(random.uniform(longest / 2, longest), least))  # noqa: S311
-                return None
-            case Refresh():
-                return await self._link.credentials.refresh()
-            case Compare():
-                return await self._compare(command)
-            case Together(parts):
-                return await self._together(parts)
-            case Hold():
-                return await self._hold(command)
-            case Recall() | Keep() | Forget():
-                return await self._hop(self._desk.perform, command)
-            case Digest():
-                return await to_end(self._desk.perform, command)
-        return self._desk.perform(command)
-
-    async def _hold(self, command: Hold) -> object:
-        """Have bytes at hand. A stream may keep its reader waiting for ever: a cancelled upload
-        leaves it to its thread."""
-        source: object = self._desk.source
-        if isinstance(source, AsyncStream):
-            return await source.hold(command.start, command.count)
-        if self._desk.source.replayable:
-            return self._desk.perform(command)
-        self.straggling = True
-        held = await in_thread(self._desk.perform, command)
-        self.straggling = False
-        return held
-
-    async def _exchange(self, request: Exchange) -> Answer | Broken:
-        body = Body(self._desk, request.start, request.stop) if request.body else None
-        try:
-            return await self._link.send(request, body, read_answer)
-        except FAILURES as error:
-            return broken_by(error, request.url)
-
-    async def _compare(self, command: Compare) -> Answer | Broken | int | None:
-        async def read(response: httpx2.Response) -> Answer | int | None:
-            if not response.is_success:
-                return await read_answer(response)
-            return await acompare(self._desk.source, self._watched(response.aiter_bytes()))
-
-        try:
-            return await self._link.send(Exchange(command.ask, command.url), None, read)
-        except FAILURES as error:
-            return broken_by(error, command.url)
-
-    async def _watched(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for block in blocks:
-            self._desk.go_on()
-            yield block
-
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while (rest := end - loop.time()) > 0:
-            await asyncio.sleep(min(rest, NAP))
-            self._desk.go_on()
-
-    async def _together(self, parts: tuple[Part, ...]) -> tuple[Result, ...]:
-        """Run a machine for each part, in tasks; none outlives this call."""
-        stop = asyncio.Event()
-        tasks = [asyncio.create_task(self._part(part, stop)) for part in parts]
-        try:
-            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            if pending:
-                next(task for task in done if task.exception() is not None).result()
-            return tuple(task.result() for task in tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _part(self, part: Part, stop: asyncio.Event) -> Result:
-        desk = self._desk.of_part(part.label, part.start, part.stop, stop)
-        return await Driver(self._link, desk, self._hop).run(Machine(part.job).run())
-
-
-async def read_answer(response: httpx2.Response) -> Answer:
-    """Read a response, but no more of it than a sentence needs."""
-    body = b""
-    try:
-        async for block in response.aiter_bytes():
-            body += block
-            if len(body) > TEXT:
-                break
-    except (httpx2.TransportError, httpx2.DecodingError):
-        pass  # status and header fields are what counts
-    return answer_of(response, body)
-
-
-@asynccontextmanager
-async def _entered(blocking: AbstractContextManager[T], hop: Hop) -> AsyncIterator[T]:
-    """Enter and leave a context that may block."""
-    inside = await hop(blocking.__enter__)
-    try:
-        yield inside
-    finally:
-        await hop(blocking.__exit__, None, None, None)
+def _close(opened: Custody | AsyncStream) -> None:
+    opened.close()
 
 
 async def _at_once(work: Callable[..., T], *args: Any) -> T:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from time import perf_counter
 
 from vectus.client.commands import (
     Check,
@@ -17,19 +18,16 @@ from vectus.client.commands import (
     Tell,
 )
 from vectus.client.contracts import Source
+from vectus.client.custody import Cancel, stop_if
 from vectus.client.happenings import Noticed
 from vectus.client.meter import Meter
 from vectus.client.notes import Notes
+from vectus.client.pace import Pace
 from vectus.client.sources import Window, digest
-from vectus.errors import UploadCancelled
 from vectus.protocol.dialects.tus1_client import Offer
 
-
-class Cancel(Protocol):
-    """Says whether the caller wants to stop: ``threading.Event`` and ``asyncio.Event`` do."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
+ALWAYS = (Keep, Forget, Learn, Tell)
+"""Done also when the caller wants to stop: what came of a request is not thrown away."""
 
 
 class Desk:
@@ -72,7 +70,7 @@ class Desk:
             case Hold(start, count):
                 return self.source.hold(start, count)
             case Digest(algorithm, start, stop):
-                return digest(self.source, algorithm, start, stop)
+                return digest(self, algorithm, start, stop)
             case Known(endpoint):
                 return self._offers.get(endpoint)
             case Recall(part):
@@ -95,11 +93,25 @@ class Desk:
             case _:
                 raise TypeError(f"{command} is not done here.")
 
+    def blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield bytes of the source that are at hand, as long as the caller does not want to stop,
+        in blocks of the size that suits whoever takes them."""
+        pace = Pace()
+        while start < stop:
+            begun = start
+            for block in self.source.blocks(start, min(start + pace.size, stop)):
+                self.go_on()
+                given = perf_counter()
+                yield block
+                pace.went(len(block), perf_counter() - given)
+                start += len(block)
+            if start == begun:
+                return  # it is shorter than it was: the request is, too, and fails
+
     def moved(self, position: int) -> None:
         """Bytes before a position are handed to the network."""
         self._notes.renew()
         self.meter.sent(self.part, position)
-        self.go_on()
 
     def go_on(self) -> None:
         """Raise if the caller wants to stop.
@@ -107,12 +119,21 @@ class Desk:
         Raises:
             UploadCancelled: that is so.
         """
-        if any(cancel.is_set() for cancel in self._cancel):
-            raise UploadCancelled
+        stop_if(self._cancel)
 
-    def notice(self, text: str) -> None:
-        """Tell the caller something."""
-        self.meter.tell(None, Noticed(text))
+    def before(self, command: Command) -> None:
+        """Raise if the caller wants to stop, and the command is not one that is done all the same.
+
+        Raises:
+            UploadCancelled: that is so.
+        """
+        if not isinstance(command, ALWAYS):
+            self.go_on()
+
+    def report(self) -> None:
+        """Tell the caller what went wrong with the notes; on the caller's own thread or loop."""
+        for text in self._notes.complaints():
+            self.meter.tell(None, Noticed(text))
 
     def _label(self, part: str | None) -> str | None:
         return self.part if part is None else part

@@ -462,6 +462,8 @@ class Machine:
     def _abandon(self) -> Steps[None]:
         """The source is another one now: nobody can go on with the upload, so it goes away, if
         the server lets it; unless somebody else has made it."""
+        if self.job.partial:
+            return  # all parts go, and together: whoever has made them sees to it
         url, self.url = self.url, None
         yield from self._forget()
         if url is None or url == self.job.upload_url:

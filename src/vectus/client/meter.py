@@ -51,8 +51,8 @@ class Meter:
         on_event: Callable[[Happening], object] | None,
     ) -> None:
         self.length = length
-        self._on_progress = on_progress
         self._on_event = on_event
+        self._hearing = [hear for hear in (on_progress, on_event) if hear is not None]
         self._lock = threading.RLock()
         self._rate = Rate()
         self._sent: dict[str | None, int] = {}
@@ -60,6 +60,8 @@ class Meter:
 
     def sent(self, part: str | None, position: int) -> None:
         """A part's bytes before this position are handed to the network."""
+        if not self._hearing:
+            return
         with self._lock:
             before = self._sent.get(part, 0)
             self._sent[part] = position
@@ -68,19 +70,28 @@ class Meter:
 
     def tell(self, part: str | None, what: Happening) -> None:
         """Pass on what happened to a part; what only concerns one part of several stays here."""
+        if not self._hearing:
+            return
         with self._lock:
             if isinstance(what, Started):
                 self._start(part, what)
             elif isinstance(what, Confirmed):
                 self._confirmed[part] = self._sent[part] = what.offset
-            if part is None and isinstance(what, Finished):
+            elif part is None and isinstance(what, Finished):
                 self._finish(what.length)
+                self._progress()
             if self._on_event and (
                 part is None or not isinstance(what, Started | Confirmed | Finished)
             ):
                 self._on_event(what)
-            if isinstance(what, Confirmed | Finished):
+            if isinstance(what, Confirmed):
                 self._progress()
+
+    def close(self) -> None:
+        """Tell nobody anything any more: the upload's call is over, even if a thread of it has not
+        heard of that yet."""
+        with self._lock:
+            self._hearing, self._on_event = [], None
 
     def _start(self, part: str | None, what: Started) -> None:
         if part is None:
@@ -95,10 +106,7 @@ class Meter:
         self._confirmed = {None: length}
 
     def _progress(self) -> None:
-        if self._on_progress is None and self._on_event is None:
-            return
         sent, confirmed = sum(self._sent.values()), sum(self._confirmed.values())
         now = Progress(sent, confirmed, self.length, self._rate.value)
-        for hear in (self._on_progress, self._on_event):
-            if hear is not None:
-                hear(now)
+        for hear in self._hearing:
+            hear(now)

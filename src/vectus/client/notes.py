@@ -1,12 +1,14 @@
 """What is remembered of one source while it is uploaded, whatever becomes of the resume store.
 
-A store that fails costs the upload nothing but that no other process can go on with it.
+A store that fails costs the upload nothing but that no other process can go on with it. It may be
+used in threads, so nobody is told from here: complaints are collected, and fetched by the driver.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from time import time
 from typing import TypeVar
 
@@ -15,33 +17,56 @@ from vectus.client.contracts import Claim, Claims, Entry, ResumeStore
 T = TypeVar("T")
 
 LOST = "The upload's URL cannot be kept for later ({})."
+SHARED = "Somebody else uploads the same now. This is an upload of its own."
 
 
 class Notes:
-    """The notes of one source.
+    """The notes of one source, for all threads that upload parts of it.
 
     Args:
         store: where they are kept, or None where nothing is to last.
-        fingerprint: what the source is known by.
+        fingerprint: what the source is known by, or None: then nothing is kept either.
         length: of the source.
-        claim: says that the entry is ours, where the store has such a thing.
-        notice: told, as a sentence, what went wrong.
     """
 
     def __init__(
-        self,
-        store: ResumeStore | None,
-        fingerprint: str,
-        length: int | None,
-        claim: Claim | None,
-        notice: Callable[[str], None],
+        self, store: ResumeStore | None, fingerprint: str | None, length: int | None
     ) -> None:
-        self._store = store
-        self._fingerprint = fingerprint
+        self._store = None if fingerprint is None else store
+        self._fingerprint = fingerprint or ""
         self._length = length
-        self._claim = claim
-        self._notice = notice
+        self._claim: Claim | None = None
+        self._held = ExitStack()
         self._urls: dict[str | None, str] = {}
+        self._complaints: deque[str] = deque()
+
+    def open(self) -> None:
+        """Claim the entry, where the store has such a thing; one that somebody else uses is left
+        to them."""
+        claims: object = self._store
+        if not isinstance(claims, Claims):
+            return
+        try:
+            self._claim = self._held.enter_context(claims.claim(self._fingerprint))
+        except Exception as error:
+            self._lose(error)
+        else:
+            if self._claim is None:
+                self._store = None
+                self._complaints.append(SHARED)
+
+    def close(self) -> None:
+        """Let go of the claim."""
+        self._claim = None
+        try:
+            self._held.close()
+        except Exception as error:  # the upload has come to its end, whatever becomes of the claim
+            self._lose(error)
+
+    def complaints(self) -> Iterator[str]:
+        """What the caller should hear, as sentences; each one once."""
+        while self._complaints:
+            yield self._complaints.popleft()
 
     def recall(self, part: str | None) -> str | None:
         """The URL that a source, or a part of it, goes to."""
@@ -75,38 +100,16 @@ class Notes:
 
     def _try(self, use: Callable[[ResumeStore], T]) -> T | None:
         """Use the store; any error of any store's library ends its use, and nothing else."""
-        if self._store is None:
+        store = self._store
+        if store is None:
             return None
         try:
-            return use(self._store)
+            return use(store)
         except Exception as error:
+            self._lose(error)
+            return None
+
+    def _lose(self, error: Exception) -> None:
+        if self._store is not None:
             self._store = None
-            self._notice(LOST.format(error))
-            return None
-
-
-@contextmanager
-def opened(
-    store: ResumeStore | None,
-    fingerprint: str | None,
-    length: int | None,
-    notice: Callable[[str], None],
-) -> Iterator[Notes]:
-    """Open the notes of a source; an entry that somebody else uses is left to them."""
-    if fingerprint is None or store is None:
-        yield Notes(None, "", length, None, notice)
-        return
-    claims: object = store
-    if not isinstance(claims, Claims):
-        yield Notes(store, fingerprint, length, None, notice)
-        return
-    with ExitStack() as stack:
-        claim: Claim | None = None
-        try:
-            claim = stack.enter_context(claims.claim(fingerprint))
-        except Exception as error:
-            notice(LOST.format(error))
-        else:
-            if claim is None:
-                notice("Somebody else uploads the same now. This is an upload of its own.")
-        yield Notes(store if claim else None, fingerprint, length, claim, notice)
+            self._complaints.append(LOST.format(error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from vectus.client.contracts import ResumeStore, Source
-from vectus.client.desk import Cancel
+from vectus.client.custody import Cancel
 from vectus.client.fingerprint import key_of
 from vectus.client.happenings import Happening, Progress
 from vectus.client.job import Chunks, Job, Patience, Verify, encode_metadata
@@ -31,12 +31,19 @@ def patience(retries: int, delay: float) -> Patience:
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What holds for every upload of a client."""
+    """What holds for every upload of a client.
+
+    Raises:
+        ValueError: one of it makes no sense.
+    """
 
     endpoint: str | None
     patience: Patience
     override: bool
     preset: str | Chunks | None
+
+    def __post_init__(self) -> None:
+        chunks_of(self.preset, None, None)  # raises where there is none of this name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,11 @@ class Order:
     on_progress: Callable[[Progress], object] | None = None
     on_event: Callable[[Happening], object] | None = None
     cancel: Cancel | None = None
+
+    @property
+    def cancels(self) -> tuple[Cancel, ...]:
+        """Who can say stop."""
+        return () if self.cancel is None else (self.cancel,)
 
     def check(self, habits: Habits) -> None:
         """Refuse an order that makes no sense, before anything is opened or sent.
@@ -122,3 +134,7 @@ class CommonOptions(UploadOptions, total=False):
     before_request: BeforeRequest | None
     timeout: float | None
     preset: str | Chunks | None
+
+
+CLIENT_OPTIONS = frozenset(CommonOptions.__annotations__) - frozenset(UploadOptions.__annotations__)
+"""Those keyword arguments that are the client's."""

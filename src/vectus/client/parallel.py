@@ -5,6 +5,7 @@ The judgement over each part is the machine's; here is only what concerns all of
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
@@ -68,8 +69,9 @@ class Parallel:
             return (yield from self._end(Result(url, self._length, resumed=self._length)))
         try:
             results = cast("tuple[Result, ...]", (yield Together(self._parts)))
-        except SourceChanged:
+        except SourceChanged as error:
             yield from self._abandon()
+            error.url = None
             raise
         return (yield from self._end((yield from self._join(results))))
 
@@ -145,6 +147,12 @@ class Parallel:
         """No part can be gone on with, since the source is another one now."""
         for part in self._parts:
             url = yield Recall(part.label)
-            if isinstance(url, str):
-                yield from self._requests.send(Exchange(tus.terminate(), url))
             yield from tell(Forget(part.label))
+            if isinstance(url, str):
+                with suppress(UploadError):  # it is the changed source that the caller must hear of
+                    yield from self._requests.send(Exchange(tus.terminate(), url))
+
+
+def steps_of(job: Job, count: int) -> Steps[Result]:
+    """The conversation of an upload over this many connections."""
+    return Parallel(job, count).run() if count > 1 else Machine(job).run()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import httpx2
 
 from vectus.client.commands import Answer, Broken, Exchange
+from vectus.client.credentials import Ready
 from vectus.protocol.messages import Headers
 
 TEXT = 64 << 10
@@ -24,18 +26,70 @@ def timeouts(seconds: float | None, *, body: bool) -> httpx2.Timeout:
     return httpx2.Timeout(60, connect=10, read=300 if body else 60)
 
 
-def headers_of(
-    request: Exchange, own: dict[str, str], before: BeforeRequest | None
-) -> dict[str, str]:
-    """All header fields of a request; those that the protocol needs win over the caller's."""
-    names = {name.lower() for name, _ in request.ask.headers}
-    headers = {name: value for name, value in own.items() if name.lower() not in names}
-    headers.update(request.ask.headers)
-    if request.body or request.ask.method in {"POST", "PATCH"}:
-        headers["Content-Length"] = str(request.stop - request.start)
-    if before is not None:
-        before(request.ask.method, request.url, headers)
-    return headers
+LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
+"""Of connections that are our own. One that has rested for long is not used again: servers close
+them after five seconds, and a request that is sent at that moment is lost."""
+
+
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Fields that follow from the body; the caller cannot know them."""
+
+
+class Manner:
+    """How every request of a client is sent.
+
+    Args:
+        headers: the caller's.
+        auth: what httpx2 is to use, or None to leave that to the injected client.
+        before: the caller's last word on the header fields.
+        timeout: seconds, as the caller wants it.
+
+    Raises:
+        ValueError: the time-out is not positive.
+    """
+
+    def __init__(
+        self,
+        headers: Mapping[str, str] | None,
+        auth: Ready | None,
+        before: BeforeRequest | None,
+        timeout: float | None,
+    ) -> None:
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"timeout must be above 0, not {timeout}.")
+        self._headers = dict(headers or {})
+        self._before = before
+        self._auth: Any = httpx2.USE_CLIENT_DEFAULT if auth is None else auth
+        self._bare, self._laden = timeouts(timeout, body=False), timeouts(timeout, body=True)
+
+    def arguments(self, request: Exchange, credentials: Mapping[str, str]) -> dict[str, Any]:
+        """The arguments of httpx2's ``stream``, but for the body."""
+        return {
+            "method": request.ask.method,
+            "url": request.url,
+            "headers": self._fields(request, credentials),
+            "auth": self._auth,
+            "timeout": self._laden if request.body else self._bare,
+            "follow_redirects": False,
+        }
+
+    def _fields(self, request: Exchange, credentials: Mapping[str, str]) -> dict[str, str]:
+        """All header fields of a request: those that the protocol needs win over the credentials,
+        and these over the caller's, in whatever case they are written; the hook sees them last."""
+        pairs = [*self._headers.items(), *credentials.items(), *request.ask.headers]
+        fields = one_each(pair for pair in pairs if pair[0].lower() not in FRAMING)
+        if request.body or request.ask.method in {"POST", "PATCH"}:
+            fields["Content-Length"] = str(request.stop - request.start)
+        if self._before is None:
+            return fields
+        self._before(request.ask.method, request.url, fields)
+        return one_each(fields.items())
+
+
+def one_each(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Header fields of which no two have the same name in different cases; the last one wins."""
+    named = {name.lower(): (name, value) for name, value in pairs}
+    return dict(named.values())
 
 
 def answer_of(response: httpx2.Response, body: bytes) -> Answer:
@@ -58,7 +112,7 @@ def broken_by(error: Exception, url: str) -> Broken:
         )
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return Broken(f"{url!r} is not an http or https URL.", final=True)
-    if isinstance(error, httpx2.LocalProtocolError | UnicodeEncodeError):
+    if isinstance(error, httpx2.LocalProtocolError | UnicodeError):
         return Broken(f"The request cannot be sent: {words}.", final=True)
     if isinstance(error, httpx2.TimeoutException):
         return Broken(f"{host_of(url)} did not answer in time")
@@ -73,5 +127,5 @@ def host_of(url: str) -> str:
         return url
 
 
-FAILURES = (httpx2.TransportError, httpx2.InvalidURL, UnicodeEncodeError)
+FAILURES = (httpx2.RequestError, httpx2.InvalidURL, UnicodeError)
 """What sending a request can raise that ``broken_by`` understands."""

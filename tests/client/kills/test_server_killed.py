@@ -115,7 +115,8 @@ def test_killed_in_mid_body(
         assert 0 < broken[0].body < broken[0].announced, "not in the middle of the body"
         assert server.get(urlsplit(result.url).path) == data
         parts = options.get("parallel", 0)
-        assert len(set(server.store.glob("*.info")) - before) == 1 + parts
+        lost = sum(seen.status == 0 for seen in proxy.of("POST"))  # made, or not: nobody heard
+        assert 0 <= len(set(server.store.glob("*.info")) - before) - (1 + parts) <= lost
         again = sum(seen.announced for seen in broken)  # at most all of what was broken
         assert proxy.body() <= len(data) + again
 

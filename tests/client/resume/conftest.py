@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,27 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from programs import Program
+from backends import redis_url, shared_redis  # noqa: F401
 
 DRIVER = Path(__file__).parent / "resume_driver.py"
-SERVERS = ("redis-server", "valkey-server")
 
 Driver = subprocess.Popen[str]
-
-
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """A Redis server without a port or a disk, as long as the tests run."""
-    server = next(filter(None, map(shutil.which, SERVERS)), None)
-    if server is None:
-        pytest.skip("redis-server is not here: make test installs it where it may")
-    with tempfile.TemporaryDirectory() as name:  # pytest's are too long for a socket
-        socket = f"{name}/socket"
-        quiet = ("--save", "", "--appendonly", "no", "--dir", name)
-        argv = [server, "--port", "0", "--unixsocket", socket, *quiet]
-        with Program(argv, r"[Rr]eady to accept connections", Path(name)) as program:
-            program.wait_until_ready(30)
-            yield f"unix://{socket}"
 
 
 @pytest.fixture

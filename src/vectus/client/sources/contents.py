@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from contextlib import aclosing
 from typing import Protocol
 
 from vectus.client.contracts import Source
@@ -21,6 +22,13 @@ class Hasher(Protocol):
 
     def digest(self) -> bytes:
         """Return the digest of what was taken in."""
+
+
+class Giving(Protocol):
+    """What gives blocks: a ``Source``, or what stands before one."""
+
+    def blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield bytes that are at hand. See ``Source.blocks``."""
 
 
 class Crc32:
@@ -49,7 +57,7 @@ HASHERS: dict[str, Callable[[], Hasher]] = {
 """The algorithms that can be computed here, by the names that tus has for them."""
 
 
-def digest(source: Source, algorithm: str, start: int, stop: int) -> bytes:
+def digest(source: Giving, algorithm: str, start: int, stop: int) -> bytes:
     """Hash bytes ``start`` to ``stop`` of what is at hand.
 
     Args:
@@ -91,15 +99,16 @@ def compare(source: Source, blocks: Iterable[bytes]) -> int | None:
 async def acompare(source: Source, blocks: AsyncIterable[bytes]) -> int | None:
     """Compare as ``compare`` does, the source being read in threads."""
     position = 0
-    async for block in _gathered(blocks):
-        found = await to_end(difference, source, position, block)
-        if found is not None:
-            return found
-        position += len(block)
+    async with aclosing(_gathered(blocks)) as gathered:
+        async for block in gathered:
+            found = await to_end(difference, source, position, block)
+            if found is not None:
+                return found
+            position += len(block)
     return None if position == source.length else position
 
 
-async def _gathered(blocks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _gathered(blocks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
     """What comes from the network is small; each hop to a thread has its price."""
     gathered = bytearray()
     async for block in blocks:

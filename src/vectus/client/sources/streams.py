@@ -66,6 +66,9 @@ class Stream(_Once):
         name: for sentences.
         length: where it must end, or None where nobody knows.
         close: frees what is ours.
+
+    Attributes:
+        before_read: called before every read; what it raises ends the reading.
     """
 
     def __init__(
@@ -77,11 +80,13 @@ class Stream(_Once):
     ) -> None:
         super().__init__(name, length, close)
         self._read = read
+        self.before_read: Callable[[], None] = lambda: None
 
     def hold(self, start: int, count: int) -> Held:
         """Read until ``count`` bytes from ``start`` on are at hand; see ``Source.hold``."""
         self._buffer.release(start)
         while lacking := self._buffer.ask(start + count):
+            self.before_read()
             with telling(self.name):
                 block = self._read(min(lacking, BLOCK))
             self._give(block)
