@@ -34,7 +34,7 @@ from vectus.client.job import Result
 from vectus.client.machine import Machine
 from vectus.client.sources import AsyncStream, acompare
 from vectus.client.threads import Reader, in_thread, settled
-from vectus.client.wire import FAILURES, TEXT, Manner, answer_of, broken_by
+from vectus.client.wire import FAILURES, OUT_OF_STEP, TEXT, Manner, answer_of, broken_by
 
 T = TypeVar("T")
 
@@ -151,7 +151,16 @@ class Driver:
 
     async def _exchange(self, request: Exchange) -> Answer | Broken:
         body = Body(self._desk, request.start, request.stop) if request.body else None
-        return await self._send(request, body, read_answer)
+
+        async def read(response: httpx2.Response) -> Answer | Broken:
+            answer = await read_answer(response)
+            if not self._link.manner.echoes.is_echo(request, answer):
+                return answer
+            if (stream := response.extensions.get("network_stream")) is not None:
+                await stream.aclose()
+            return Broken(OUT_OF_STEP)
+
+        return await self._send(request, body, read)
 
     async def _compare(self, command: Compare) -> Answer | Broken | int | None:
         async def read(response: httpx2.Response) -> Answer | int | None:

@@ -29,7 +29,7 @@ from vectus.client.desk import Desk
 from vectus.client.job import Result
 from vectus.client.machine import Machine
 from vectus.client.sources import compare
-from vectus.client.wire import FAILURES, TEXT, Manner, answer_of, broken_by
+from vectus.client.wire import FAILURES, OUT_OF_STEP, TEXT, Manner, answer_of, broken_by
 
 T = TypeVar("T")
 
@@ -121,7 +121,16 @@ class Driver:
 
     def _exchange(self, request: Exchange) -> Answer | Broken:
         body = Body(self._desk, request.start, request.stop) if request.body else None
-        return self._send(request, body, read_answer)
+
+        def read(response: httpx2.Response) -> Answer | Broken:
+            answer = read_answer(response)
+            if not self._link.manner.echoes.is_echo(request, answer):
+                return answer
+            if (stream := response.extensions.get("network_stream")) is not None:
+                stream.close()
+            return Broken(OUT_OF_STEP)
+
+        return self._send(request, body, read)
 
     def _compare(self, command: Compare) -> Answer | Broken | int | None:
         def read(response: httpx2.Response) -> Answer | int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,8 +32,50 @@ LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepal
 them after five seconds, and a request that is sent at that moment is lost."""
 
 
+REMEMBERED = 4096
+"""URLs of new uploads, which no later one may have."""
+
+
 FRAMING = frozenset({"content-length", "transfer-encoding"})
 """Fields that follow from the body; the caller cannot know them."""
+
+
+OUT_OF_STEP = "an answer came that belongs to another request"
+
+
+class Echoes:
+    """Notices answers that belong to another request.
+
+    Something between us and the server may send an answer twice. The second one then waits on the
+    connection for the next request, and would be taken for its answer: an upload that was never
+    made would seem complete.
+    """
+
+    def __init__(self) -> None:
+        self._created: OrderedDict[str, None] = OrderedDict()
+
+    def is_echo(self, request: Exchange, answer: Answer) -> bool:
+        """Whether an answer cannot be the request's own. Where a server means it, and gives two
+        uploads the same URL, it is believed when it says so again."""
+        location = answer.headers.get("location")
+        if not answer.good:
+            return False
+        if not _creates(request):
+            return answer.status == 201
+        if location is None:
+            return "upload-offset" in answer.headers
+        if location in self._created:
+            del self._created[location]
+            return True
+        self._created[location] = None
+        if len(self._created) > REMEMBERED:
+            self._created.popitem(last=False)
+        return False
+
+
+def _creates(request: Exchange) -> bool:
+    names = {name.lower() for name, _ in request.ask.headers}
+    return request.ask.method == "POST" and "x-http-method-override" not in names
 
 
 class Manner:
@@ -43,6 +86,9 @@ class Manner:
         auth: what httpx2 is to use, or None to leave that to the injected client.
         before: the caller's last word on the header fields.
         timeout: seconds, as the caller wants it.
+
+    Attributes:
+        echoes: notices answers that belong to another request.
 
     Raises:
         ValueError: the time-out is not positive.
@@ -57,6 +103,7 @@ class Manner:
     ) -> None:
         if timeout is not None and timeout <= 0:
             raise ValueError(f"timeout must be above 0, not {timeout}.")
+        self.echoes = Echoes()
         self._headers = dict(headers or {})
         self._before = before
         self._auth: Any = httpx2.USE_CLIENT_DEFAULT if auth is None else auth

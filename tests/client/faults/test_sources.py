@@ -127,6 +127,19 @@ def test_an_answer_comes_twice(side: Side, way: str, number: int, ground: Ground
     assert (result.length, ground.uploads) == (len(DATA), 1)
 
 
+def test_an_answer_that_comes_twice_is_no_other_uploads(side: Side, ground: Ground) -> None:
+    """The answer to one creation, heard again by the next on the same connection, does not make a
+    file seem to be uploaded that never was."""
+    proxy = ground.proxy({}, {("POST", 1): Twice()})
+    first, second = DATA[:5000], DATA[5000:10_000]
+
+    with side.client(proxy.url, retry_delay=0.01, timeout=1) as client:
+        results = [client.upload(data) for data in (first, second, first)]
+
+    assert [ground.content(each.url) for each in results] == [first, second, first]
+    assert len({each.url for each in results}) == 3
+
+
 def test_an_answer_comes_twice_to_one_of_several(side: Side, ground: Ground) -> None:
     """Where parts share connections, an answer that comes twice may be taken for another part's:
     then the upload fails rather than be wrong, and another call ends it."""
