@@ -14,8 +14,20 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "tests" / "js"
-PROGRAMS = {"node": "nodejs", "npm": "npm", "curl": "curl", "redis-server": "redis-server"}
+PROGRAMS = {
+    "node": "nodejs",
+    "npm": "npm",
+    "curl": "curl",
+    "redis-server": "redis-server",
+    "initdb": "postgresql",
+    "radosgw": "radosgw",
+    "ceph-mon": "ceph-mon",
+    "ceph-osd": "ceph-osd",
+}
 """Each program beside Debian's package for it."""
+
+FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+"""Where programs are that Debian keeps out of the path."""
 
 
 def main() -> None:
@@ -27,10 +39,16 @@ def main() -> None:
 
 def missing_packages() -> list[str]:
     """Return the Debian packages of what is not here."""
-    packages = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
+    packages = [package for name, package in PROGRAMS.items() if not is_here(name)]
     if importlib.util.find_spec("ensurepip") is None:
         packages.append("python{}.{}-venv".format(*sys.version_info))
     return packages
+
+
+def is_here(name: str) -> bool:
+    """Say whether a program can be run."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *FOLDERS])
+    return shutil.which(name, path=path) is not None
 
 
 def install_packages(packages: list[str]) -> None:

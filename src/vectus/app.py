@@ -49,7 +49,10 @@ class Uploads:
         termination: whether clients may remove uploads with DELETE.
         lock_timeout: how long a request waits for an upload that another one works on.
         join_timeout: how long the creation of a final upload waits for its joining.
-        locker: gives out the locks; needed with a store object of your own, and only then.
+        locks: where locks are that several machines share, a ``redis://``, ``rediss://`` or
+            ``postgresql://`` URL; None for those of one machine.
+        locker: gives out the locks, instead; needed with a store object of your own and no
+            ``locks``, and only then.
         direct: whether the fast path is taken where the server offers it (``vectus.direct``).
         clock: seconds since the epoch.
 
@@ -73,6 +76,7 @@ class Uploads:
         termination: bool = True,
         lock_timeout: str | float | timedelta = 20.0,
         join_timeout: str | float | timedelta = 10.0,
+        locks: str | None = None,
         locker: Locker | None = None,
         direct: bool = True,
         clock: Clock = time.time,
@@ -88,7 +92,7 @@ class Uploads:
             lock_timeout=lock_timeout,
             join_timeout=join_timeout,
         )
-        self.store, self.locker = _open(store, locker, self.settings)
+        self.store, self.locker = _open(store, locks, locker, self.settings)
         switches = {Feature.DOWNLOAD: download, Feature.TERMINATION: termination}
         granted = Cors() if cors is True else cors or None
         self.policy = _policy(self.settings, self.store, switches, granted)
@@ -166,14 +170,24 @@ class Uploads:
 
 
 def _open(
-    store: str | os.PathLike[str] | Store, locker: Locker | None, settings: Settings
+    store: str | os.PathLike[str] | Store,
+    locks: str | None,
+    locker: Locker | None,
+    settings: Settings,
 ) -> tuple[Store, Locker]:
+    if locks is not None and locker is not None:
+        raise ConfigurationError(
+            "There are two kinds of locks.", "Pass either locks= or locker=, not both."
+        )
     if isinstance(store, str | os.PathLike):
-        opened = wiring.open_store(store, settings.durability)
-        return opened, locker or wiring.open_locker(store)
+        locker = locker or wiring.open_locker(store, locks)
+        return wiring.open_store(store, settings.durability), locker
+    if locks is not None:
+        locker = wiring.open_shared_locker(locks)
     if locker is None:
         raise ConfigurationError(
-            "A store object comes without locks.", "Pass locker=, or give a directory or a URL."
+            "A store object comes without locks.",
+            "Pass locker= or locks=, or give a directory or a URL.",
         )
     return store, locker
 

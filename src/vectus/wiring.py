@@ -10,8 +10,9 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from vectus.errors import ConfigurationError
@@ -38,12 +39,28 @@ class Scheme:
         store: opens the store there, with a durability.
         locker: opens the locks that go with it.
         shared: whether several processes may use it at once.
+        kernel: whether the locks that go with it are held as well as those of several machines.
     """
 
     check: Callable[[str], None]
     store: Callable[[str, Durability], Store]
     locker: Callable[[str], Locker]
     shared: bool
+    kernel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What stands behind the URL scheme of locks that several machines share.
+
+    Args:
+        check: raises ConfigurationError where that can be no such URL, or a library is missing;
+            does not look whether anybody is there.
+        locker: opens them.
+    """
+
+    check: Callable[[str], None]
+    locker: Callable[[str], Locker]
 
 
 def open_store(where: str | os.PathLike[str], durability: str = "finish") -> Store:
@@ -61,15 +78,43 @@ def open_store(where: str | os.PathLike[str], durability: str = "finish") -> Sto
     return scheme.store(os.fspath(where), durability)
 
 
-def open_locker(where: str | os.PathLike[str]) -> Locker:
-    """Open the locks that belong to the store at a directory or URL.
+def open_locker(where: str | os.PathLike[str], locks: str | None = None) -> Locker:
+    """Open the locks for the store at a directory or URL: its own, or those at a URL that several
+    machines share. Where the machines share the files, both are held.
 
     Raises:
-        ConfigurationError: there is no such kind of store, or the place cannot be used.
+        ConfigurationError: there is no such kind of store or of locks, or the place cannot be used.
     """
-    scheme = _find(where)
-    scheme.check(os.fspath(where))
-    return scheme.locker(os.fspath(where))
+    scheme, place = _find(where), os.fspath(where)
+    scheme.check(place)
+    if locks is None:
+        return scheme.locker(place)
+    _check_shared(scheme, place)
+    if not scheme.kernel:
+        return open_shared_locker(locks)
+    from vectus.locks.together import BothLocker
+
+    return BothLocker(open_shared_locker(locks), scheme.locker(place))
+
+
+def open_shared_locker(locks: str) -> Locker:
+    """Open the locks at a URL, that several machines share.
+
+    Raises:
+        ConfigurationError: there is no such kind of locks, or what it needs is missing.
+    """
+    return _find_locks(locks).locker(locks)
+
+
+def check_locks(where: str | os.PathLike[str], locks: str) -> None:
+    """Make sure that such locks are there for a store, as far as can be told without a look at who
+    keeps them: a server may start before they do.
+
+    Raises:
+        ConfigurationError: they are not.
+    """
+    _check_shared(_find(where), os.fspath(where))
+    _find_locks(locks).check(locks)
 
 
 def check_store(where: str | os.PathLike[str], processes: int = 1) -> None:
@@ -117,9 +162,28 @@ def _find(where: str | os.PathLike[str]) -> Scheme:
     if name not in SCHEMES:
         raise ConfigurationError(
             f"There is no store for {name}:// URLs.",
-            "Give a directory, a file:///… URL, or memory://.",
+            "Give a directory, a file:///… URL, s3://bucket/prefix, or memory://.",
         )
     return SCHEMES[name]
+
+
+def _check_shared(scheme: Scheme, place: str) -> None:
+    if not scheme.shared:
+        raise ConfigurationError(
+            f"{place} lives in one process and needs no locks elsewhere.",
+            "Leave --locks out, or keep the uploads where several machines find them.",
+        )
+
+
+def _find_locks(locks: str) -> Locks:
+    name = locks.partition("://")[0].lower() if "://" in locks else ""
+    if name not in LOCKS_ELSEWHERE:
+        raise ConfigurationError(
+            # Not the URL: there may be a password in it.
+            f"There are no locks for {name}:// URLs." if name else "Locks are named by a URL.",
+            "Give one like redis://localhost:6379/0 or postgresql://user@localhost/uploads.",
+        )
+    return LOCKS_ELSEWHERE[name]
 
 
 # directories
@@ -202,18 +266,114 @@ def _memory_locker(where: str) -> Locker:
     return MemoryLocker()
 
 
-# not there yet
+# buckets
 
 
-def _not_yet(*_: str) -> NoReturn:
-    raise ConfigurationError(
-        "Uploads cannot be kept in S3 yet.", "Use a directory; S3 comes with a later release."
-    )
+def _check_s3(where: str) -> None:
+    from vectus.stores.s3.place import parse
+
+    parse(where)
+    _look_at_bucket(where)
+
+
+@cache
+def _look_at_bucket(where: str) -> None:
+    """Make one call: whoever starts a server wants to know of a wrong name or key at once."""
+    from vectus.errors import StoreError
+    from vectus.stores.s3.client import Gateway
+    from vectus.stores.s3.place import parse
+
+    gateway = None
+    try:
+        gateway = Gateway(parse(where))
+        gateway.call("list_objects_v2", MaxKeys=1)
+    except StoreError as error:
+        raise ConfigurationError(
+            f"Uploads cannot be kept in {where}: {_lower(str(error))}",
+            "Look at the bucket's name, the endpoint, and AWS's usual variables and files.",
+        ) from error
+    finally:
+        if gateway is not None:
+            gateway.close()
+
+
+def _s3_store(where: str, durability: Durability) -> Store:
+    from vectus.stores.s3.store import S3Store
+
+    return S3Store(where)  # S3 always keeps what it acknowledged
+
+
+def _s3_locker(where: str) -> Locker:
+    """Open locks among the processes of this machine; several machines need ``--locks``."""
+    from hashlib import sha256
+
+    from vectus.locks.file import FileLocker
+    from vectus.stores.s3.place import parse
+
+    place = parse(where)
+    identity = "\n".join((place.endpoint or "", place.bucket, place.prefix))
+    return FileLocker(_private_directory() / sha256(identity.encode()).hexdigest()[:32])
+
+
+def _private_directory() -> Path:
+    """Return a directory that all processes of this user share, and nobody else can write to."""
+    import tempfile
+
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    directory = Path(base) / f"vectus-{os.geteuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022 or directory.is_symlink():
+        raise ConfigurationError(
+            f"{directory} is not this user's alone, so locks are not safe there.",
+            "Remove it, or set XDG_RUNTIME_DIR to a directory of this user.",
+        )
+    return directory
 
 
 SCHEMES = {
-    "file": Scheme(_check_directory, _file_store, _file_locker, shared=True),
+    "file": Scheme(_check_directory, _file_store, _file_locker, shared=True, kernel=True),
     "memory": Scheme(_check_memory, _memory_store, _memory_locker, shared=False),
-    "s3": Scheme(_not_yet, _not_yet, _not_yet, shared=True),
+    "s3": Scheme(_check_s3, _s3_store, _s3_locker, shared=True),
 }
 """Which kinds of place there are; a path without a scheme is a ``file``."""
+
+
+# locks that several machines share
+
+
+def _check_redis(locks: str) -> None:
+    from vectus.locks import redis
+
+    redis.check(locks)
+
+
+def _redis_locker(locks: str) -> Locker:
+    from vectus.locks.redis import RedisLocker
+
+    return RedisLocker(locks)
+
+
+def _check_postgres(locks: str) -> None:
+    from vectus.locks import postgres
+
+    postgres.check(locks)
+
+
+def _postgres_locker(locks: str) -> Locker:
+    from vectus.locks.postgres import PostgresLocker
+
+    return PostgresLocker(locks)
+
+
+_REDIS = Locks(_check_redis, _redis_locker)
+_POSTGRES = Locks(_check_postgres, _postgres_locker)
+
+LOCKS_ELSEWHERE = {
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "unix": _REDIS,
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+}
+"""Which kinds of locks there are that several machines can share."""

@@ -90,11 +90,16 @@ def test_the_help_of_serve_names_every_default(vectus) -> None:
         (["serve", "--tls-key", "key.pem"], "--tls-key needs the certificate"),
         (["serve", "--tls-cert", "nothing.pem"], "nothing.pem"),
         (["serve", "--uds", "file"], "file of another kind"),
-        (["serve", "s3://bucket"], "S3"),
+        (["serve", "s3:///no-bucket"], "names no bucket"),
         (["serve", "gopher://hole"], "gopher://"),
         (["serve", "file"], "cannot be kept in file"),
         (["serve", "/proc/uploads"], "cannot be kept in /proc/uploads"),
         (["serve", "--log-level", "loud"], "--log-level"),
+        (["serve", "--locks", "gopher://hole"], "no locks for gopher://"),
+        (["serve", "--locks", "localhost"], "Locks are named by a URL"),
+        (["serve", "--locks", "redis://host:port"], "no URL of a Redis server"),
+        (["serve", "--locks", "postgresql://[x"], "no URL of a PostgreSQL server"),
+        (["serve", "--locks", "redis://host", "memory://"], "needs no locks elsewhere"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(vectus, tmp_path, arguments, words) -> None:

@@ -45,7 +45,9 @@ async def test_memory_is_a_store_without_a_place() -> None:
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("s3://bucket/", "S3"),
+        ("s3://", "no bucket"),
+        ("s3://bucket/?colour=red", "colour"),
+        ("s3://bucket/?part_size=1MiB", "Parts of 1048576 bytes"),
         ("gopher://place", "no store for gopher://"),
         ("memory://name", "name"),
         ("file://host/path", "host"),

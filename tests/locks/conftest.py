@@ -12,9 +12,19 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from backends import (  # noqa: F401
+    Redis,
+    postgres_server,
+    redis_server,
+    shared_postgres,
+    shared_redis,
+)
+from server_fixtures import port, serve, store  # noqa: F401
 from vectus.locks.file import FileLocker
+from vectus.locks.redis import RedisLocker
 
 DRIVER = Path(__file__).parent / "lock_driver.py"
+NODE_DRIVER = Path(__file__).parent / "node_driver.py"
 LIMIT = 30.0
 
 Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
@@ -62,19 +72,17 @@ Start = Callable[..., Awaitable[Peer]]
 
 
 @pytest.fixture
-async def start_peer(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start processes, given a mode of the driver and its arguments. They run on this test's kind
-    of event loop, lock in the folder ``locks``, and are killed after the test."""
+async def run_driver() -> AsyncIterator[Start]:
+    """Start drivers on this test's kind of event loop, given what else they are told. They are
+    killed after the test."""
     started: list[Peer] = []
     loop = "uvloop" if isinstance(asyncio.get_running_loop(), uvloop.Loop) else "asyncio"
 
-    async def start(mode: str, *arguments: object) -> Peer:
+    async def start(driver: Path, *arguments: object) -> Peer:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(DRIVER),
+            str(driver),
             loop,
-            mode,
-            str(tmp_path / "locks"),
             *map(str, arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -95,6 +103,20 @@ async def start_peer(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
+def start_peer(run_driver: Start, tmp_path: Path) -> Start:
+    """Start processes that lock files in the folder ``locks``, given a mode of the driver and its
+    arguments."""
+    return lambda mode, *arguments: run_driver(DRIVER, mode, tmp_path / "locks", *arguments)
+
+
+@pytest.fixture
+def start_node(run_driver: Start) -> Start:
+    """Start processes that lock elsewhere, given the URL, a mode of their driver and its
+    arguments."""
+    return lambda url, mode, *arguments: run_driver(NODE_DRIVER, url, mode, *arguments)
+
+
+@pytest.fixture
 async def files(tmp_path: Path) -> AsyncIterator[FileLocker]:
     """A locker in the folder ``locks``, which is not there yet."""
     locker = FileLocker(tmp_path / "locks")
@@ -108,3 +130,17 @@ async def more_files(tmp_path: Path) -> AsyncIterator[FileLocker]:
     locker = FileLocker(tmp_path / "locks")
     yield locker
     await locker.aclose()
+
+
+@pytest.fixture(scope="session")
+def open_redis(shared_redis: Redis) -> str:  # noqa: F811
+    """Where a Redis is that runs for long enough to give out locks at once."""
+
+    async def wait() -> None:
+        locker = RedisLocker(shared_redis.url, ttl=1.0)
+        async with locker.hold("0"):
+            pass
+        await locker.aclose()
+
+    asyncio.run(wait())
+    return shared_redis.url

@@ -127,6 +127,12 @@ def _add_uploads(parser: argparse.ArgumentParser) -> None:
         help="answer a longer join before it is done (default: %(default)s)",
     )
     group.add_argument(
+        "--locks",
+        metavar="URL",
+        help="keep locks where several machines find them: redis://..., rediss://... or "
+        "postgresql://... (default: locks of this machine)",
+    )
+    group.add_argument(
         "--lock-timeout",
         metavar="TIME",
         type=reader(parse_seconds),
@@ -175,6 +181,8 @@ def run(options: argparse.Namespace) -> int:
 
     site = _site(options)
     wiring.check_store(options.store, options.workers)
+    if options.locks is not None:
+        wiring.check_locks(options.store, options.locks)
     return serve(site)
 
 
@@ -213,6 +221,7 @@ def _application(options: argparse.Namespace) -> Uploads:
         durability=options.durability,
         drop_partials=options.drop_partials,
         cors=wiring.cors(origins) or False,
+        locks=options.locks,
         lock_timeout=options.lock_timeout,
         join_timeout=options.join_timeout,
     )

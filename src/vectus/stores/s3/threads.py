@@ -1,0 +1,59 @@
+"""Threads for calls to S3, which block: some for parts, which take long, some for all else.
+
+What is started is waited for to its end, cancelled or not: nothing of an append may happen after
+it was left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+from vectus.stores.disk import settled
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Threads:
+    """The threads of one store.
+
+    Args:
+        parts: how many parts are sent at once.
+        small: how many other calls are made at once.
+        long: how many joins are at work at once.
+    """
+
+    def __init__(self, parts: int, small: int = 16, long: int = 2) -> None:
+        self._parts = ThreadPoolExecutor(parts, "vectus-part")
+        self._small = ThreadPoolExecutor(small, "vectus-s3")
+        self._long = ThreadPoolExecutor(long, "vectus-join")
+        self.readers = ThreadPoolExecutor(8, "vectus-scan")
+
+    async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Make a few calls."""
+        return await settled(asyncio.get_running_loop().run_in_executor(self._small, work, *args))
+
+    async def send(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Send a part."""
+        return await settled(asyncio.get_running_loop().run_in_executor(self._parts, work, *args))
+
+    async def at_length(self, work: Callable[[Callable[[], bool]], T]) -> T:
+        """Make calls that may take hours. ``work`` gets a function that says whether to stop, which
+        becomes true when the waiting task is cancelled."""
+        stop = threading.Event()
+        job = self._long.submit(work, stop.is_set)
+
+        def hasten() -> None:
+            stop.set()
+            job.cancel()  # for when it has not got a thread yet
+
+        return await settled(asyncio.wrap_future(job), hasten)
+
+    def close(self) -> None:
+        """Let the threads go as soon as they are idle; nothing can be run after it."""
+        for pool in (self._parts, self._small, self._long, self.readers):
+            pool.shutdown(wait=False)

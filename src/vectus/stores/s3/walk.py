@@ -1,0 +1,123 @@
+"""Goes through a store's records page by page: what is there, and what crashes left over.
+
+It holds no locks, so it removes only what nobody can be using: the tail of an upload that is
+closed, and what was begun an hour ago for an upload that went on without it. Nothing under other
+prefixes, and nothing that has no record of ours. A record that has not changed since the last walk
+is not read again.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from vectus.errors import StoreError, StoreUnavailable
+from vectus.protocol.upload import ID, Role, Upload
+from vectus.stores.s3.bucket import INFO, TAIL, Listed, Unfinished
+from vectus.stores.s3.client import Rejected
+from vectus.stores.s3.vault import Vault
+
+OLD = 3600.0
+"""After how many seconds a multipart upload that no record names belongs to nobody."""
+
+MOST_KNOWN = 100_000
+"""How many records are kept in mind from one walk to the next."""
+
+Known = dict[str, tuple[str, Upload]]
+"""Uploads by id, each with the entity tag its record was read under."""
+
+
+class Walk:
+    """One pass over a store. Every call blocks.
+
+    Args:
+        vault: the store's uploads.
+        readers: threads to read records in.
+        known: what the last pass found; it is renewed.
+    """
+
+    def __init__(self, vault: Vault, readers: ThreadPoolExecutor, known: Known) -> None:
+        self._vault = vault
+        self._readers = readers
+        self._known = known
+        self._found: Known = {}
+        self._more: str | None = ""  # the first page
+        self._noted: set[str] = set()
+        self._closed: set[str] = set()
+
+    def step(self) -> list[Upload] | None:
+        """Look at the next page; return the uploads in it, or None after the last."""
+        if self._more is None:
+            self._end()
+            return None
+        if not self._more:
+            self._noted = set(self._vault.ledger.finals())
+        page = self._vault.bucket.list(after=self._more)
+        self._more = page.more
+        records = [each for each in page.listed if _id(each.name, INFO)]
+        uploads = [upload for upload in self._readers.map(self._read, records) if upload]
+        for upload in uploads:
+            self._tidy(upload)
+        for each in page.listed:
+            self._tidy_tail(each)
+        return uploads
+
+    def _read(self, listed: Listed) -> Upload | None:
+        id = _id(listed.name, INFO)
+        assert id is not None
+        etag, upload = self._known.get(id, ("", None))
+        if upload is None or not etag or etag != listed.etag:
+            try:
+                upload = self._vault.find(id).upload
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                return None
+        if len(self._found) < MOST_KNOWN:
+            self._found[id] = (listed.etag, upload)
+        return upload
+
+    def _tidy(self, upload: Upload) -> None:
+        if upload.finished or upload.failed is not None:
+            self._closed.add(upload.id)
+        elif upload.role is Role.FINAL and not self._is_noted(upload.id):
+            self._vault.ledger.enlist(upload.id, upload.parts)
+
+    def _is_noted(self, final: str) -> bool:
+        return final in self._noted or self._vault.ledger.knows(final)
+
+    def _tidy_tail(self, listed: Listed) -> None:
+        """The listing is sorted, so that an upload's record comes before its tail."""
+        if (id := _id(listed.name, TAIL)) in self._closed and id is not None:
+            self._vault.drop_tail(id)
+
+    def _end(self) -> None:
+        for final in self._noted & self._closed:
+            self._vault.ledger.strike(final)
+        try:
+            for each in self._vault.bucket.unfinished():
+                if self._is_orphan(each):
+                    self._vault.bucket.abort(each.name, each.multipart)
+        except Rejected:
+            pass  # some servers cannot list them
+        self._known.clear()
+        self._known.update(self._found)
+
+    def _is_orphan(self, each: Unfinished) -> bool:
+        """Whether a multipart upload was begun for an upload of ours that does not know of it:
+        nobody heard the answer, or recorded it."""
+        if not ID.fullmatch(each.name) or each.initiated > time.time() - OLD:
+            return False
+        try:
+            kept = self._vault.find(each.name)
+        except StoreError:
+            return False  # whose it is nobody can tell
+        if kept.upload.role is Role.FINAL:
+            return self._vault.ledger.multipart(each.name) not in (None, each.multipart)
+        return kept.state.multipart != each.multipart
+
+
+def _id(name: str, ending: str) -> str | None:
+    """Return the id in an object's name, if it is an upload's name with that ending."""
+    id = name.removesuffix(ending)
+    return id if name.endswith(ending) and ID.fullmatch(id) else None

@@ -1,0 +1,341 @@
+"""What is particular to locks in Redis: what is in there, and what Redis may do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import redis.asyncio as aio
+
+from backends import Redis, free_port
+from vectus.errors import ConfigurationError, LockHeld, LockUnavailable
+from vectus.locks import remote
+from vectus.locks.redis import RedisLocker
+from vectus.testing.lockers import Holder, is_free
+
+Start = Callable[..., Awaitable[Any]]
+
+ID = "0123456789abcdef"
+LIMIT = 30.0
+TTL = 2.0
+FENCE, ERA = "{vectus}:fence", "{vectus}:era"
+
+
+class Lost:
+    """Notes that, and when, a lease was lost."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.at = 0.0
+
+    def __call__(self) -> None:
+        self.at = remote.now()
+        self.event.set()
+
+    async def wait(self) -> float:
+        """Return when it was lost."""
+        async with asyncio.timeout(LIMIT):
+            await self.event.wait()
+        return self.at
+
+
+@pytest.fixture
+async def locker(open_redis: str) -> AsyncIterator[RedisLocker]:
+    """A locker whose locks last for a shorter time than usual."""
+    locker = RedisLocker(open_redis, ttl=TTL)
+    yield locker
+    await locker.aclose()
+
+
+@pytest.fixture
+async def other(open_redis: str) -> AsyncIterator[RedisLocker]:
+    """Another one."""
+    locker = RedisLocker(open_redis, ttl=TTL)
+    yield locker
+    await locker.aclose()
+
+
+@pytest.fixture
+async def client(open_redis: str) -> AsyncIterator[aio.Redis]:
+    """A look at what is in Redis."""
+    client = aio.Redis.from_url(open_redis, decode_responses=True)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A Redis of the test's own, whose clock and data it may spoil."""
+    with Redis() as server:
+        yield server
+
+
+async def opened(url: str) -> None:
+    """Wait until a server gives out locks."""
+    locker = RedisLocker(url, ttl=0.5)
+    async with locker.hold("0"):
+        pass
+    await locker.aclose()
+
+
+async def test_renewed(locker: RedisLocker, other: RedisLocker) -> None:
+    """A lock is held for as long as its holder likes, many of them in one process as well."""
+    lost = Lost()
+    holders = [Holder(locker, f"upload-{n}", patient=None) for n in range(250)]
+    async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+        for holder in holders:
+            group.create_task(holder.run())
+        async with locker.hold(ID, on_lost=lost) as lease:
+            with pytest.raises(LockHeld):
+                async with other.hold(ID, ask=False, patience=TTL * 1.5):
+                    pytest.fail("Two hold one lock.")
+            assert not lease.lost
+            assert not await is_free(other, "upload-0")
+            assert not await is_free(other, "upload-249")
+        for holder in holders:
+            holder.leave()
+    assert not lost.event.is_set()
+
+
+async def test_nothing_is_left(locker: RedisLocker, client: aio.Redis) -> None:
+    """Of an upload nothing stays in Redis, and there is one subscription for a process."""
+    async with locker.hold(ID):
+        assert await client.exists("{vectus}:lock:" + ID)
+        with pytest.raises(LockHeld):
+            async with locker.hold(ID, patience=0.1):
+                pytest.fail("Two hold one lock.")
+    left = set(await client.keys("*"))
+    assert left <= {FENCE, ERA}
+
+
+async def test_fences_follow_the_counter_and_the_time(own_redis: Redis) -> None:
+    """A fence is above the last one where the clock was put back, and about the time, in
+    microseconds, where the last one was forgotten; and above what this process has seen."""
+    await opened(own_redis.url)
+    client = aio.Redis.from_url(own_redis.url)
+    locker, fences = RedisLocker(own_redis.url), []
+    ahead = 8_000_000_000_000_000
+    for before in (None, ahead, 0):
+        if before is not None:
+            await client.set(FENCE, before)
+        async with locker.hold(ID) as lease:
+            fences.append(lease.fence)
+    assert 1_700_000_000_000_000 < fences[0] < ahead
+    assert fences[1:] == [ahead + 1, ahead + 2]
+    await client.delete(FENCE)
+    fresh = RedisLocker(own_redis.url)
+    async with fresh.hold(ID) as lease:
+        assert fences[0] < lease.fence < ahead
+    for closable in (locker, fresh, client):
+        await closable.aclose()
+
+
+async def test_a_server_that_was_just_started(own_redis: Redis) -> None:
+    """A server that has come up empty gives out nothing until every lease of an earlier one is
+    over, and then to whoever waits."""
+    begun = remote.now()
+    locker = RedisLocker(own_redis.url, ttl=TTL)
+    assert not await is_free(locker, ID)
+    async with asyncio.timeout(LIMIT), locker.hold(ID):
+        assert remote.now() - begun > TTL * 0.8
+    await locker.aclose()
+
+
+async def test_a_server_that_took_over(own_redis: Redis) -> None:
+    """A server that has another's data, but has been up for long, waits as well: the other one's
+    last leases may not be in there."""
+    await opened(own_redis.url)
+    client = aio.Redis.from_url(own_redis.url)
+    await client.set(ERA, "0123456789abcdef 17")
+    locker = RedisLocker(own_redis.url, ttl=TTL)
+    assert not await is_free(locker, ID)
+    begun = remote.now()
+    async with asyncio.timeout(LIMIT), locker.hold(ID):
+        assert remote.now() - begun > TTL * 0.8
+    for closable in (locker, client):
+        await closable.aclose()
+
+
+async def test_redis_is_gone(own_redis: Redis) -> None:
+    """With Redis gone, leases are lost at once, a lock cannot be had, in next to no time, and all
+    goes on when it is back."""
+    await opened(own_redis.url)
+    locker, lost = RedisLocker(own_redis.url, ttl=0.5), Lost()
+    async with locker.hold(ID, on_lost=lost) as lease:
+        own_redis.kill()
+        await lost.wait()
+        assert lease.lost
+    for _ in range(3):
+        begun = remote.now()
+        with pytest.raises(LockUnavailable, match="cannot be reached"):
+            async with locker.hold(ID):
+                pytest.fail("Redis is gone.")
+        assert remote.now() - begun < 1
+    own_redis.start()
+    await wait_until_back(locker)
+    async with locker.hold(ID) as again:
+        assert again.fence > lease.fence
+    await locker.aclose()
+
+
+async def wait_until_back(locker: RedisLocker) -> None:
+    """Try until a lock can be had."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                async with locker.hold(ID):
+                    return
+            except LockUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_redis_stands_still(own_redis: Redis) -> None:
+    """A Redis that does not answer costs a holder its lease before its time there is over, keeps
+    no newcomer waiting for long, and is used again when it answers."""
+    await opened(own_redis.url)
+    locker, lost = RedisLocker(own_redis.url, ttl=TTL), Lost()
+    async with locker.hold(ID, on_lost=lost) as lease:
+        stopped = remote.now()
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        assert await lost.wait() - stopped < TTL
+        assert lease.lost
+        with pytest.raises(LockUnavailable):
+            async with locker.hold("another"):
+                pytest.fail("Redis does not answer.")
+        os.kill(own_redis.pid, signal.SIGCONT)
+    await wait_until_back(locker)
+    await locker.aclose()
+
+
+async def test_the_subscription_is_cut(own_redis: Redis) -> None:
+    """A process that cannot be heard of any more gives its leases up: others take it for dead."""
+    await opened(own_redis.url)
+    client = aio.Redis.from_url(own_redis.url)
+    locker, other, lost = RedisLocker(own_redis.url), RedisLocker(own_redis.url), Lost()
+    async with other.hold("another"):
+        pass
+    async with asyncio.timeout(LIMIT), locker.hold(ID, on_lost=lost) as lease:
+        begun = remote.now()
+        await client.client_kill_filter(_type="pubsub")
+        assert await lost.wait() - begun < 0.2
+        assert lease.lost
+        async with other.hold(ID):
+            assert remote.now() - begun < 1
+    for closable in (locker, other, client):
+        await closable.aclose()
+
+
+async def test_a_subscription_that_brings_nothing(
+    open_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscription that is open, but dead, is found out: what is told there is not heard."""
+    locker, lost = RedisLocker(open_redis, ttl=1.0), Lost()
+    async with locker.hold(ID, on_lost=lost):
+        session: Any = locker._line._session
+        monkeypatch.setattr(session, "_hear", lambda _: None)
+        await lost.wait()
+    async with locker.hold(ID):
+        assert locker._line._session is not session
+    await locker.aclose()
+
+
+async def test_an_answer_is_lost(
+    locker: RedisLocker, other: RedisLocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that Redis gave, though nobody heard of it, is given back when somebody asks."""
+    async with locker.hold("another"):
+        session: Any = locker._line._session
+    script = session._take_script
+
+    async def deaf(**how: Any) -> None:
+        await script(**how)
+        raise aio.RedisError("on purpose")
+
+    for whoever in (other, locker):
+        monkeypatch.setattr(session, "_take_script", deaf)
+        with pytest.raises(LockUnavailable, match="on purpose"):
+            async with locker.hold(ID):
+                pytest.fail("It cannot know that it has it.")
+        monkeypatch.setattr(session, "_take_script", script)
+        async with asyncio.timeout(TTL / 2), whoever.hold(ID):
+            pass
+
+
+async def test_the_token_is_gone(locker: RedisLocker, client: aio.Redis) -> None:
+    """A holder whose lock is no more, or another's, stops at its next renewal, and does not touch
+    the other's."""
+    for token in (None, "0123456789abcdef:another"):
+        lost = Lost()
+        async with locker.hold(ID, on_lost=lost):
+            key = "{vectus}:lock:" + ID
+            await (client.delete(key) if token is None else client.set(key, token, px=20_000))
+            await lost.wait()
+        assert await client.get(key) == token
+        await client.delete(key)
+
+
+async def test_a_failing_on_lost(own_redis: Redis) -> None:
+    """What a holder's ``on_lost`` raises does not keep the others from being told."""
+    await opened(own_redis.url)
+    failed, lost = asyncio.Event(), Lost()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: failed.set())
+
+    def fail() -> None:
+        raise RuntimeError("on purpose")
+
+    locker = RedisLocker(own_redis.url)
+    async with (
+        locker.hold("first", on_lost=fail),
+        locker.hold("second", on_lost=lost),
+        locker.hold("third"),
+    ):
+        own_redis.kill()
+        await lost.wait()
+    assert failed.is_set()
+    await locker.aclose()
+
+
+async def test_a_cluster(start_node: Start) -> None:
+    """All keys are in one place of a cluster. There, who listens where is not known, so a dead
+    holder's lock ends with its time."""
+    flags = ("--port", str(free_port()), "--cluster-port", str(free_port()))
+    with Redis(*flags, "--cluster-enabled", "yes") as server:
+        client = aio.Redis.from_url(server.url)
+        await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await client.aclose()
+        locker = RedisLocker(server.url, ttl=TTL)
+        await wait_until_back(locker)
+        peer = await start_node(server.url, "stubborn", ID)
+        await peer.line()
+        peer.process.kill()
+        begun = remote.now()
+        async with asyncio.timeout(LIMIT), locker.hold(ID):
+            assert remote.now() - begun > TTL / 2
+        await locker.aclose()
+
+
+@pytest.mark.parametrize("id", ["", ".", "a/b", "a\n", "a b", "ü", "x" * 129])
+async def test_what_cannot_be_an_id(locker: RedisLocker, id: str) -> None:
+    """D13: what does not match the grammar of ids never reaches the server."""
+    with pytest.raises(ValueError, match="cannot be the id"):
+        locker.hold(id)
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@host:port/0", "redis://host?secret=1", "secret"])
+def test_what_is_no_url(url: str) -> None:
+    """What is no URL of a Redis is refused, and not quoted: there may be a password in it."""
+    with pytest.raises(ConfigurationError, match="no URL of a Redis") as caught:
+        RedisLocker(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without redis-py one sentence says what to install."""
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'vectus\[redis\]'"):
+        RedisLocker("redis://localhost")

@@ -1,0 +1,105 @@
+"""Several ``vectus serve`` on one directory, as several machines would be: locks elsewhere."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backends import Postgres, Redis, free_port
+from server import Server, Wire, until
+
+Serve = Callable[..., Server]
+
+SOON = 1.0
+"""Seconds within which a newcomer has the upload."""
+
+
+@pytest.fixture
+def redis() -> Iterator[tuple[Redis, str]]:
+    """A Redis that can be reached over TCP, and its URL."""
+    port = free_port()
+    with Redis("--port", str(port), "--bind", "127.0.0.1") as server:
+        yield server, f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def locks(request: pytest.FixtureRequest) -> str:
+    """A URL of locks."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis")[1])
+    server: Postgres = request.getfixturevalue("shared_postgres")
+    return server.url
+
+
+def hang(server: Server, wire: Wire, path: str, offset: int, rest: bytes, sent: int) -> None:
+    """Send a part of a PATCH, have it arrive, and send no more."""
+    wire.patch(path, offset, len(rest))
+    wire.send(rest[:sent])
+    until(lambda: server.size(path) == offset + sent, "the arrival of what was sent")
+
+
+def test_takeover_across_nodes(serve: Serve, locks: str) -> None:
+    """A hanging PATCH on one server is taken over by the other in under a second, with all that had
+    arrived, by HEAD and by PATCH; the displaced one hears 423 with its Upload-Offset (D3)."""
+    nodes = [serve("--locks", locks), serve("--locks", locks)]
+    data = random.randbytes(200_000)
+    path, offset = nodes[0].create(len(data)), 0
+    took = []
+    for round_ in range(10):
+        mine, theirs = nodes[round_ % 2], nodes[1 - round_ % 2]
+        with mine.connect() as holder:
+            hang(mine, holder, path, offset, data[offset:], 10_000)
+            offset += 10_000
+            began = time.monotonic()
+            assert theirs.offset(path) == offset
+            took.append(time.monotonic() - began)
+            told = holder.answer()
+            assert (told.status, told.offset) == (423, offset), told
+    assert sorted(took)[5] < SOON / 4, took
+    assert max(took[1:]) < SOON, took
+    assert nodes[1].patch(path, offset, data[offset:]).status == 204
+    assert nodes[0].get(path) == data
+
+
+def test_a_node_is_killed(serve: Serve, locks: str) -> None:
+    """An upload whose server was killed goes on at the other one at once, with every byte that had
+    arrived."""
+    dead, alive = serve("--locks", locks), serve("--locks", locks)
+    data = random.randbytes(100_000)
+    path = dead.create(len(data))
+    alive.offset(path)
+    with dead.connect() as holder:
+        hang(dead, holder, path, 0, data, 50_000)
+        dead.kill()
+        began = time.monotonic()
+        assert alive.offset(path) == 50_000
+        assert time.monotonic() - began < SOON
+    assert alive.patch(path, 50_000, data[50_000:]).status == 204
+    assert alive.get(path) == data
+
+
+def test_redis_is_away(serve: Serve, redis: tuple[Redis, str]) -> None:
+    """With Redis gone an upload under way stops and can be resumed; HEAD hears 423 without an
+    offset, PATCH and DELETE 503, all with Retry-After (D3); back and empty, all goes on."""
+    server, locks = redis
+    nodes = [serve("--locks", locks), serve("--locks", locks)]
+    data = random.randbytes(100_000)
+    path = nodes[0].create(len(data))
+    nodes[0].offset(path)
+    with nodes[0].connect() as holder:
+        hang(nodes[0], holder, path, 0, data, 50_000)
+        server.kill()
+        assert holder.answer().status == 423
+    for node in nodes:
+        answers = [node.ask("HEAD", path), node.patch(path, 0, b"x"), node.ask("DELETE", path)]
+        assert [answer.status for answer in answers] == [423, 503, 503]
+        assert all("retry-after" in answer.headers for answer in answers)
+        assert not any("upload-offset" in answer.headers for answer in answers)
+    server.start()
+    until(lambda: nodes[1].ask("HEAD", path).status == 200, "Redis being used again")
+    assert nodes[0].offset(path) == 50_000
+    assert nodes[1].patch(path, 50_000, data[50_000:]).status == 204
+    assert nodes[0].get(path) == data

@@ -1,0 +1,31 @@
+"""Places in S3 for tests: each in a bucket of its own."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import count
+
+import boto3
+
+from vectus.stores.s3.place import Place
+
+LEAST = 64 << 10
+"""The least a part may have at our RGW."""
+
+BUCKET = "vectus-tests"
+
+_numbers = count()
+
+
+def make_place(url: str) -> Place:
+    """Return a place at a server that nobody else uses."""
+    make_bucket(url)
+    return Place(BUCKET, f"a prefix/{next(_numbers)}", url, "us-east-1")
+
+
+@cache
+def make_bucket(url: str) -> None:
+    """Make the bucket that all places of a server are in."""
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    client.close()
