@@ -1,4 +1,5 @@
-"""The client beside tuspy, both to ``vectus serve``: one large file, many small ones, a slow link.
+"""The client beside tuspy and a bare socket, all to ``vectus serve``: one large file, many small
+ones, a slow link.
 
 Every turn is a process of its own, as an upload from a command line is.
 """
@@ -17,7 +18,7 @@ from benchmarks import known
 from benchmarks.bench import GIB, KIB, MIB, Bench
 from benchmarks.servers import ROOT, Server, ServerFailed, started
 from benchmarks.slow_link import LinkThread
-from benchmarks.table import Bound, Row, Sheet
+from benchmarks.table import FLOOR, Bound, Row, Sheet
 
 RATE, DELAY = 20e6, 0.050
 """Bytes per second of each connection of the slow link, and seconds that it adds each way: half
@@ -35,6 +36,7 @@ class Client:
     options: tuple[str, ...] = ()
 
 
+BARE = Client(FLOOR, "bare")
 BLOCKING = Client("vectus", "blocking")
 AIO = Client("vectus, asyncio", "aio")
 TUSPY = Client("tuspy", "tuspy")
@@ -52,7 +54,7 @@ def one_file(bench: Bench) -> Sequence[Row]:
         for counted in (False, *[True] * bench.scale.rounds):
             figures = {
                 client.name: large(server, client, file, size)
-                for client in (BLOCKING, AIO, TUSPY, *CHUNKED)
+                for client in (BARE, BLOCKING, AIO, TUSPY, *CHUNKED)
             }
             figures[BEST] = best([figures[client.name] for client in CHUNKED])
             for name, each in figures.items() if counted else ():

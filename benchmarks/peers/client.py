@@ -1,4 +1,5 @@
-"""A client that uploads files and says what it took: vectus, blocking or asyncio, or tuspy.
+"""A client that uploads files and says what it took: vectus, blocking or asyncio, tuspy, or a bare
+socket, which is the floor: nothing but reading the file and sending it.
 
 Run as ``python -m benchmarks.peers.client WHO URL FILE…``; prints one line of JSON: seconds and CPU
 seconds of the uploads, imports not counted, and the process's peak memory in bytes.
@@ -12,6 +13,9 @@ import json
 import resource
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+BLOCK = 1 << 20
 
 
 def blocking(url: str, files: Sequence[str], options: argparse.Namespace) -> Callable[[], None]:
@@ -54,7 +58,29 @@ def tuspy(url: str, files: Sequence[str], options: argparse.Namespace) -> Callab
     return run
 
 
-CLIENTS = {"blocking": blocking, "aio": aio, "tuspy": tuspy}
+def bare(url: str, files: Sequence[str], options: argparse.Namespace) -> Callable[[], None]:
+    """Prepare a client that does no more than it must."""
+    import os
+
+    from benchmarks.wire import Connection, Target
+
+    connection = Connection(Target(urlsplit(url).port or 80, "tus"))
+    language = connection.language
+
+    def run() -> None:
+        for name in files:
+            with open(name, "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                connection.send(language.create(size))
+                connection.send(language.append(connection.answer().upload, 0, size))
+                while block := file.read(BLOCK):
+                    connection.send(block)
+                connection.answer()
+
+    return run
+
+
+CLIENTS = {"blocking": blocking, "aio": aio, "tuspy": tuspy, "bare": bare}
 
 
 def main() -> None:

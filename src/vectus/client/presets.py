@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from vectus.client.job import MIB, Chunks
@@ -23,6 +24,7 @@ _HOSTS = {
 }
 
 
+@lru_cache
 def preset_of(url: str | None) -> Chunks:
     """The chunks for a URL, guessed by its host; any chunks for hosts that are not known."""
     host = (urlsplit(url or "").hostname or "").lower()
