@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
+import os
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
+
+from benchmarks import measure
 
 BLOCK = 1 << 20
 
@@ -60,8 +62,6 @@ def tuspy(url: str, files: Sequence[str], options: argparse.Namespace) -> Callab
 
 def bare(url: str, files: Sequence[str], options: argparse.Namespace) -> Callable[[], None]:
     """Prepare a client that does no more than it must."""
-    import os
-
     from benchmarks.wire import Connection, Target
 
     connection = Connection(Target(urlsplit(url).port or 80, "tus"))
@@ -96,7 +96,7 @@ def main() -> None:
     used, began = time.process_time(), time.perf_counter()
     run()
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = measure.field(os.getpid(), "status", "VmHWM")  # getrusage has the parent's in it
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
 
 
