@@ -63,7 +63,7 @@ class Echoes:
         if not _creates(request):
             return answer.status == 201
         if location is None:
-            return "upload-offset" in answer.headers
+            return answer.status == 204 and "upload-offset" in answer.headers  # a PATCH's
         if location in self._created:
             del self._created[location]
             return True
