@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 from vectus.contracts import Body, Sink
 from vectus.errors import StoreFull
+from vectus.protocol.checksums import Hasher, hasher
 from vectus.protocol.exchange import Ending, Payload, Plan, Received
 from vectus.protocol.messages import Headers
 from vectus.protocol.policy import ALGORITHMS
@@ -18,43 +16,12 @@ Claim = Callable[[Headers], tuple[str, bytes] | None]
 """Reads a checksum out of trailers: the algorithm and the digest, or None."""
 
 
-class Hasher(Protocol):
-    """What hashlib gives."""
-
-    def update(self, data: memoryview, /) -> None:
-        """Take bytes in."""
-
-    def digest(self) -> bytes:
-        """Return the digest of what was taken in."""
-
-
-class Crc32:
-    """CRC-32 as a hasher; its digest is four bytes, big-endian."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: memoryview, /) -> None:
-        """Take bytes in."""
-        self._value = zlib.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        """Return the checksum of what was taken in."""
-        return self._value.to_bytes(4, "big")
-
-
-def _hasher(algorithm: str) -> Hasher:
-    if algorithm == "crc32":
-        return Crc32()
-    return hashlib.new(algorithm, usedforsecurity=False)
-
-
 def hashers(payload: Payload) -> dict[str, Hasher]:
     """Return what must be computed while the bytes pass. A trailer names its algorithm only after
     them, so all are computed for it."""
     if payload.checksum:
-        return {payload.checksum.algorithm: _hasher(payload.checksum.algorithm)}
-    return {name: _hasher(name) for name in ALGORITHMS} if payload.trailer else {}
+        return {payload.checksum.algorithm: hasher(payload.checksum.algorithm)}
+    return {name: hasher(name) for name in ALGORITHMS} if payload.trailer else {}
 
 
 async def pump(body: Body, sink: Sink, plan: Plan, claim: Claim) -> Received:

@@ -12,13 +12,11 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from vectus.contracts import Lease
 from vectus.errors import ConfigurationError, LockUnavailable
-from vectus.locks.remote import Claim, Grant, Line, now
+from vectus.locks.remote import Grant, Line, RemoteLocker, now
 
 if TYPE_CHECKING:
     import psycopg
@@ -65,7 +63,7 @@ _RELEASE = "SELECT pg_advisory_unlock(%s), pg_backend_pid()"
 """Every answer ends with the server process that it came from: it must always be the same."""
 
 
-class PostgresLocker:
+class PostgresLocker(RemoteLocker):
     """A locker among all processes that use one PostgreSQL database.
 
     A lock ends with its process, and some ten seconds after the process's machine was cut off; the
@@ -86,27 +84,7 @@ class PostgresLocker:
         async def connect(line: Line) -> _Session:
             return await _Session.open(line, url)
 
-        self._line = Line(connect, "PostgreSQL")
-
-    def hold(
-        self,
-        id: str,
-        on_wanted: Callable[[], None] | None = None,
-        on_lost: Callable[[], None] | None = None,
-        *,
-        ask: bool = True,
-        patience: float = 20.0,
-    ) -> AbstractAsyncContextManager[Lease]:
-        """Hold an upload's lock for the length of the context; see ``contracts.Locker``.
-
-        Raises:
-            ValueError: the id cannot be one.
-        """
-        return Claim(self._line, id, on_wanted, on_lost, ask=ask, patience=patience)
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        await self._line.aclose()
+        super().__init__(connect, "PostgreSQL")
 
 
 def check(url: str) -> None:

@@ -12,14 +12,13 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vectus.contracts import Lease
 from vectus.errors import ConfigurationError, LockUnavailable
-from vectus.locks.remote import Claim, Grant, Line, now
+from vectus.locks.remote import Grant, Line, RemoteLocker, now
 
 if TYPE_CHECKING:
     import redis.asyncio as aio
@@ -112,7 +111,7 @@ return redis.call('DEL', KEYS[2])
 """KEYS: lock, waiting nodes. ARGV: token, id."""
 
 
-class RedisLocker:
+class RedisLocker(RemoteLocker):
     """A locker among all processes that use one Redis database.
 
     A lock ends ``ttl`` seconds after its holder was cut off from Redis; the holder has stopped by
@@ -134,27 +133,7 @@ class RedisLocker:
         async def connect(line: Line) -> _Session:
             return await _Session.open(line, url, ttl)
 
-        self._line = Line(connect, "Redis")
-
-    def hold(
-        self,
-        id: str,
-        on_wanted: Callable[[], None] | None = None,
-        on_lost: Callable[[], None] | None = None,
-        *,
-        ask: bool = True,
-        patience: float = 20.0,
-    ) -> AbstractAsyncContextManager[Lease]:
-        """Hold an upload's lock for the length of the context; see ``contracts.Locker``.
-
-        Raises:
-            ValueError: the id cannot be one.
-        """
-        return Claim(self._line, id, on_wanted, on_lost, ask=ask, patience=patience)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._line.aclose()
+        super().__init__(connect, "Redis")
 
 
 def check(url: str) -> None:

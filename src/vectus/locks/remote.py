@@ -14,7 +14,7 @@ import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar
@@ -444,6 +444,38 @@ class Line:
         _graveyard.append((self._session, self._lanes, self._opening))
         self._loop = self._session = self._opening = None
         self._lanes = {}
+
+
+class RemoteLocker:
+    """A locker whose locks are kept by a server; the adapters say how it is talked to.
+
+    Args:
+        connect: opens a session, see ``Line``.
+        name: the server's name in the log.
+    """
+
+    def __init__(self, connect: Callable[[Line], Awaitable[Session]], name: str) -> None:
+        self._line = Line(connect, name)
+
+    def hold(
+        self,
+        id: str,
+        on_wanted: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+        *,
+        ask: bool = True,
+        patience: float = 20.0,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Hold an upload's lock for the length of the context; see ``contracts.Locker``.
+
+        Raises:
+            ValueError: the id cannot be one.
+        """
+        return Claim(self._line, id, on_wanted, on_lost, ask=ask, patience=patience)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._line.aclose()
 
 
 async def settled(

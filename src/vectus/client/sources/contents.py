@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -12,16 +10,8 @@ from vectus.client.contracts import Source
 from vectus.client.sources.buffer import BLOCK
 from vectus.client.threads import to_end
 from vectus.errors import SourceError
-
-
-class Hasher(Protocol):
-    """What hashlib gives."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take bytes in."""
-
-    def digest(self) -> bytes:
-        """Return the digest of what was taken in."""
+from vectus.protocol.checksums import hasher
+from vectus.protocol.policy import ALGORITHMS
 
 
 class Giving(Protocol):
@@ -31,51 +21,25 @@ class Giving(Protocol):
         """Yield bytes that are at hand. See ``Source.blocks``."""
 
 
-class Crc32:
-    """CRC-32 as a hasher; its digest is four bytes, big-endian."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes, /) -> None:
-        """Take bytes in."""
-        self._value = zlib.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        """Return the checksum of what was taken in."""
-        return self._value.to_bytes(4, "big")
-
-
-def _named(name: str) -> Callable[[], Hasher]:
-    return lambda: hashlib.new(name, usedforsecurity=False)
-
-
-HASHERS: dict[str, Callable[[], Hasher]] = {
-    **{name: _named(name) for name in ("sha1", "sha256", "sha512", "md5")},
-    "crc32": Crc32,
-}
-"""The algorithms that can be computed here, by the names that tus has for them."""
-
-
 def digest(source: Giving, algorithm: str, start: int, stop: int) -> bytes:
     """Hash bytes ``start`` to ``stop`` of what is at hand.
 
     Args:
         source: whose bytes.
-        algorithm: one of ``HASHERS``.
+        algorithm: one of ``policy.ALGORITHMS``.
         start: the first byte.
         stop: the byte after the last.
 
     Raises:
         SourceError: it cannot be read, or the algorithm is unknown.
     """
-    if algorithm not in HASHERS:
-        known = ", ".join(HASHERS)
+    if algorithm not in ALGORITHMS:
+        known = ", ".join(ALGORITHMS)
         raise SourceError(f"{algorithm!r} checksums cannot be computed.", f"Take one of {known}.")
-    hasher = HASHERS[algorithm]()
+    hashed = hasher(algorithm)
     for block in source.blocks(start, stop):
-        hasher.update(block)
-    return hasher.digest()
+        hashed.update(block)
+    return hashed.digest()
 
 
 def compare(source: Source, blocks: Iterable[bytes]) -> int | None:
