@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def refuse(self, trick: int) -> None:
         self.close_connection = True
-        self.answer(trick, retry_after=0)
+        self.answer(trick, retry_after=0, connection="close")
 
     def do_POST(self) -> None:
         trick = self.fake.trick("POST")
