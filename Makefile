@@ -12,7 +12,7 @@ DEV    := $(VENV)/.ready-dev
 PY     := $(VENV)/bin/python
 FIND   := sh scripts/find-python.sh
 # The folders whose tests are about other processes, in which no coverage is measured.
-ELSEWHERE := bench clients crash docs examples hostile packaging peers
+ELSEWHERE := bench clients crash docs examples hostile nodes packaging peers
 ENTRY  := scripts/environment.py pyproject.toml
 
 .PHONY: help serve test test-all test-oldest coverage check format bench docs news build clean outside

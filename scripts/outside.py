@@ -20,6 +20,8 @@ PROGRAMS = {
     "curl": "curl",
     "redis-server": "redis-server",
     "initdb": "postgresql",
+    "haproxy": "haproxy",
+    "bindfs": "bindfs",
     "radosgw": "radosgw",
     "ceph-mon": "ceph-mon",
     "ceph-osd": "ceph-osd",

@@ -12,10 +12,20 @@ from typing import Any, Self, TypeVar, cast
 
 from vectus import wiring
 from vectus.asgi import FrontEnd
-from vectus.contracts import Clock, Joins, Listener, Locker, Scans, Store
+from vectus.contracts import (
+    Clock,
+    Joins,
+    Limited,
+    Limits,
+    Links,
+    Listener,
+    Locker,
+    Scans,
+    Store,
+)
 from vectus.engine.announce import Announcer
 from vectus.engine.engine import Engine
-from vectus.engine.sweep import Sweeper
+from vectus.engine.sweep import SCAN_EVERY, Sweeper
 from vectus.errors import ConfigurationError
 from vectus.events import Event
 from vectus.protocol.policy import Cors, Feature, Policy
@@ -45,7 +55,8 @@ class Uploads:
         drop_partials: whether partials are used up by the final upload that joins them.
         cors: whether pages of any origin may use it, or which (a ``Cors``); False leaves CORS to
             the host.
-        download: whether finished uploads can be read back with GET.
+        download: whether finished uploads can be read back with GET; ``"redirect"`` sends whoever
+            does to the store's own server, by a URL that is of no use soon.
         termination: whether clients may remove uploads with DELETE.
         lock_timeout: how long a request waits for an upload that another one works on.
         join_timeout: how long the creation of a final upload waits for its joining.
@@ -72,7 +83,7 @@ class Uploads:
         durability: str = "finish",
         drop_partials: bool = False,
         cors: bool | Cors | None = True,
-        download: bool = True,
+        download: bool | str = True,
         termination: bool = True,
         lock_timeout: str | float | timedelta = 20.0,
         join_timeout: str | float | timedelta = 10.0,
@@ -89,13 +100,18 @@ class Uploads:
             expire_finished=expire_finished,
             durability=durability,
             drop_partials=drop_partials,
+            download=download,
             lock_timeout=lock_timeout,
             join_timeout=join_timeout,
         )
         self.store, self.locker = _open(store, locks, locker, self.settings)
-        switches = {Feature.DOWNLOAD: download, Feature.TERMINATION: termination}
+        self._presence = _present(store, locks)
+        _check_links(self.settings, self.store)
+        offered = self.settings.download != "off"
+        switches = {Feature.DOWNLOAD: offered, Feature.TERMINATION: termination}
         granted = Cors() if cors is True else cors or None
-        self.policy = _policy(self.settings, self.store, switches, granted)
+        limits = self.store.limits() if isinstance(self.store, Limited) else Limits()
+        self.policy = _policy(self.settings, self.store, limits, switches, granted)
         self._announcer = Announcer()
         self._engine = Engine(
             self.store,
@@ -106,7 +122,9 @@ class Uploads:
             lock_timeout=self.settings.lock_timeout,
             join_timeout=self.settings.join_timeout,
         )
-        self._sweeper = Sweeper(self.store, self._engine.progress)
+        self._sweeper = Sweeper(
+            self.store, self._engine.progress, scan_every=limits.scan_every or SCAN_EVERY
+        )
         self._sweeping: asyncio.Task[None] | None = None
         self._front_end = FrontEnd(
             self._engine,
@@ -140,28 +158,42 @@ class Uploads:
             await self._front_end(scope, receive, send)
 
     async def __aenter__(self) -> Self:
-        """Start the sweeper."""
+        """Start the sweeper.
+
+        Raises:
+            ConfigurationError: other machines use the directory, and kernel locks do not work
+                across their mounts.
+        """
         if self._sweeping is None:
+            await self._presence.__aenter__()
             self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop what runs in the background, and free what store and locker hold."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        sweeping, self._sweeping = self._sweeping, None
+        if sweeping is not None:
+            sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeping
-            self._sweeping = None
-        await self._engine.progress.aclose()
-        await self.locker.aclose()
-        await self.store.aclose()
+                await sweeping
+        try:
+            await self._engine.progress.aclose()
+            await self.locker.aclose()
+            await self.store.aclose()
+        finally:
+            if sweeping is not None:
+                await self._presence.__aexit__(None, None, None)
 
     async def _live(self, receive: Any, send: Any) -> None:
         """The lifespan protocol, for when this is the root application."""
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.__aenter__()
+                try:
+                    await self.__aenter__()
+                except ConfigurationError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.__aexit__()
@@ -181,7 +213,7 @@ def _open(
         )
     if isinstance(store, str | os.PathLike):
         locker = locker or wiring.open_locker(store, locks)
-        return wiring.open_store(store, settings.durability), locker
+        return wiring.open_store(store, settings.durability, locks), locker
     if locks is not None:
         locker = wiring.open_shared_locker(locks)
     if locker is None:
@@ -192,21 +224,47 @@ def _open(
     return store, locker
 
 
+def _present(
+    store: str | os.PathLike[str] | Store, locks: str | None
+) -> contextlib.AbstractAsyncContextManager[object]:
+    """Nobody but its author knows where a store object keeps things, and what it needs there."""
+    if isinstance(store, str | os.PathLike):
+        return wiring.presence(store, locks)
+    return contextlib.nullcontext()
+
+
+def _check_links(settings: Settings, store: Store) -> None:
+    if settings.download == "redirect" and not isinstance(store, Links):
+        raise ConfigurationError(
+            "This store has no server of its own that downloads could be sent to.",
+            "Keep the uploads in S3, or let downloads be streamed.",
+        )
+
+
 def _policy(
-    settings: Settings, store: Store, switches: dict[Feature, bool], cors: Cors | None
+    settings: Settings,
+    store: Store,
+    limits: Limits,
+    switches: dict[Feature, bool],
+    cors: Cors | None,
 ) -> Policy:
     """What is offered is what the options allow and the store can do."""
     joins = isinstance(store, Joins)
+    expires = settings.expire_after is not None or limits.life is not None
     offered = switches | {
         Feature.CONCATENATION: joins,
         Feature.CONCATENATION_UNFINISHED: joins,
-        Feature.EXPIRATION: settings.expire_after is not None and isinstance(store, Scans),
+        Feature.EXPIRATION: expires and isinstance(store, Scans),
     }
     return Policy(
         features=frozenset(f for f in Feature if offered.get(f, True)),
         max_size=settings.max_size,
+        capacity=limits.size,
+        capacity_deferred=limits.deferred,
+        kept_for=limits.life,
         expire_after=settings.expire_after,
         expire_finished=settings.expire_finished,
         drop_partials=settings.drop_partials,
+        redirect=settings.download == "redirect",
         cors=cors,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from vectus.events import Event
@@ -113,6 +114,7 @@ class Store(Protocol):
 
         Raises:
             UploadExists: the id is taken.
+            KeyTaken: the key is; see ``Names``.
             StoreFull: there is no room; nothing is kept.
         """
 
@@ -124,10 +126,24 @@ class Store(Protocol):
             RecordBroken: there is one, and it cannot be read.
         """
 
-    def append(self, upload: Upload, plan: Plan) -> AbstractAsyncContextManager[Sink]:
+    def append(
+        self, upload: Upload, plan: Plan, lease: Lease | None = None
+    ) -> AbstractAsyncContextManager[Sink]:
         """Open an upload, as just loaded, for the bytes of a plan; what lies beyond
         ``plan.start`` is cut off first. Leaving the context waits for every write under way, even
-        when cancelled."""
+        when cancelled.
+
+        Args:
+            upload: as loaded, but for its fence, which is the lease's: whatever the sink records
+                has it.
+            plan: what may come.
+            lease: under which it is done, or None for one that is never lost. Once it is lost the
+                sink changes nothing any more, and ``commit`` raises ``Overtaken``; a store whose
+                lease the kernel keeps need not look.
+
+        Raises:
+            Overtaken: a later lease has written the record.
+        """
 
     async def save(self, upload: Upload) -> None:
         """Replace the record, in one step; the bytes stay as they are.
@@ -154,6 +170,41 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Free threads and descriptors; the store is not used after it."""
+
+
+@runtime_checkable
+class Trusts(Protocol):
+    """A store that need not look everything up for each request that appends."""
+
+    async def recall(self, id: str) -> Upload:
+        """Do what ``load`` does, but believe what was seen a moment ago: an append finds out by
+        itself if it is so no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a store cannot do, whatever the options say; None where there is no such limit.
+
+    Args:
+        size: bytes that one upload may have.
+        deferred: the same, of an upload whose length is not known when it begins.
+        life: seconds after its creation for which an unfinished upload is surely kept.
+        scan_every: seconds between two scans, where each costs money or much time.
+    """
+
+    size: int | None = None
+    deferred: int | None = None
+    life: float | None = None
+    scan_every: float | None = None
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A store that has limits of its own."""
+
+    def limits(self) -> Limits:
+        """Find them out. May block, as the opening of a store may; called before anything is
+        served."""
 
 
 @runtime_checkable
@@ -199,12 +250,55 @@ class Joins(Protocol):
         stays as a tombstone. An upload that is not there is no error."""
 
 
+@runtime_checkable
+class Names(Protocol):
+    """A store that keeps an upload's bytes under a key of the application's choice, if there is one
+    (``Upload.key``).
+
+    No two uploads, and nothing else in the same place, ever get into each other's way by it: what
+    is there is neither written over, nor taken for an upload's bytes, nor removed with it.
+    """
+
+    def check_key(self, key: str) -> None:
+        """Judge a key by its looks.
+
+        Raises:
+            KeyRefused: it cannot be one here.
+        """
+
+
+@runtime_checkable
+class Links(Protocol):
+    """A store whose finished uploads can be fetched from its own server, for a while."""
+
+    async def link(self, upload: Upload, kind: str, disposition: str) -> str | None:
+        """Return a URL of a finished upload's bytes that is of no use soon, or None where there
+        is none for this upload, which is then read as from any other store.
+
+        Args:
+            upload: finished, and not empty.
+            kind: the ``Content-Type`` its answer has.
+            disposition: its ``Content-Disposition``.
+
+        Raises:
+            UploadNotFound: it is not there any more.
+        """
+
+
 class Lease(Protocol):
     """An upload's lock while it is held."""
 
     @property
     def fence(self) -> int:
         """A number greater than that of every earlier lease of the same upload."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold the lock by now, so that nothing may be written any more.
+
+        Right at every moment, also where the process stood still and ``on_lost`` has not been
+        called yet, and in every thread. Always false of locks that are never lost.
+        """
 
     def retire(self) -> None:
         """Say that nobody will need this lock soon (the upload is finished, gone, or never was),

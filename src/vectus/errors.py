@@ -46,6 +46,23 @@ class UploadExists(StoreError):
         self.id = id
 
 
+class KeyRefused(StoreError):
+    """The store cannot keep an upload under the key that was chosen for it."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"An upload cannot be kept under {key!r}: {why}.")
+        self.key = key
+        self.why = why
+
+
+class KeyTaken(StoreError):
+    """There is something under the key that was chosen for an upload, or will be."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} is another upload's or object's key.")
+        self.key = key
+
+
 class RecordBroken(StoreError):
     """An upload's record cannot be read as one."""
 

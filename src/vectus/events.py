@@ -5,9 +5,9 @@ Hooks, metrics, logs and an application's own functions are all listeners of thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from vectus.errors import VectusError
+from vectus.errors import ConfigurationError, VectusError
 from vectus.protocol.exchange import Intent
 from vectus.protocol.messages import Head
 from vectus.protocol.upload import Upload
@@ -57,11 +57,40 @@ class UploadEvent(Event):
     upload: Upload
 
 
+@dataclass(slots=True)
+class Choice:
+    """What the listeners of a ``BeforeCreate`` have chosen.
+
+    Args:
+        key: under which key the bytes are kept, or None for the id.
+    """
+
+    key: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BeforeCreate(UploadEvent):
     """An upload is about to be created; its id is chosen, nothing is stored."""
 
     request: Head
+    choice: Choice = field(default_factory=Choice, repr=False, compare=False)
+
+    def store_as(self, key: str) -> None:
+        """Have the upload's bytes kept under a key such as ``films/2026/a.mp4``, within the store's
+        prefix; only in stores whose objects have keys (S3).
+
+        The creation is refused if there is something under it, or will be, or if the store does not
+        take such a key.
+
+        Raises:
+            ConfigurationError: a listener has chosen another one.
+        """
+        if self.choice.key not in (None, key):
+            raise ConfigurationError(
+                f"Two listeners chose keys for one upload, {self.choice.key!r} and {key!r}.",
+                "Have one of them decide.",
+            )
+        self.choice.key = key
 
 
 @dataclass(frozen=True, slots=True)

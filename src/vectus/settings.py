@@ -21,6 +21,11 @@ Durability = Literal["none", "finish", "always"]
 DURABILITIES: tuple[Durability, ...] = get_args(Durability)
 """When bytes must be on stable storage: never, before the last answer, before every answer."""
 
+DOWNLOADS = ("stream", "redirect", "off")
+"""How finished uploads can be read back: through here, from the store's own server, not at all."""
+
+_DOWNLOADS: dict[str | bool, str] = {True: "stream", False: "off"} | {w: w for w in DOWNLOADS}
+
 UNITS: dict[str, int] = {
     "": 1,
     "B": 1,
@@ -96,6 +101,19 @@ def parse_seconds(text: str | float | timedelta | None) -> float:
     return seconds
 
 
+def parse_download(how: str | bool) -> str:  # noqa: FBT001 - the first words for it were these two
+    """Return one of ``DOWNLOADS`` from what an application wrote; True streams, False is off.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    if (word := _DOWNLOADS.get(how)) is None:
+        raise ConfigurationError(
+            f"{how!r} is no way to download.", f"Use one of {', '.join(DOWNLOADS)}."
+        )
+    return word
+
+
 def parse_base_path(text: str) -> str:
     """Return a mount path with a slash at both ends.
 
@@ -146,6 +164,7 @@ class Settings:
         expire_finished: seconds a finished upload lives, or None for ever.
         durability: one of ``DURABILITIES``.
         drop_partials: whether partials are used up by the final upload that joins them.
+        download: one of ``DOWNLOADS``.
         lock_timeout: seconds to wait for an upload's lock.
         join_timeout: seconds to wait for a join before answering without it.
     """
@@ -157,6 +176,7 @@ class Settings:
     expire_finished: float | None = None
     durability: str = "finish"
     drop_partials: bool = False
+    download: str = "stream"
     lock_timeout: float = 20.0
     join_timeout: float = 10.0
 
@@ -175,6 +195,7 @@ class Settings:
         expire_finished: str | float | timedelta | None = None,
         durability: str = "finish",
         drop_partials: bool = False,
+        download: str | bool = True,
         lock_timeout: str | float | timedelta = 20.0,
         join_timeout: str | float | timedelta = 10.0,
     ) -> Settings:
@@ -191,6 +212,7 @@ class Settings:
             expire_finished=parse_duration(expire_finished),
             durability=durability,
             drop_partials=drop_partials,
+            download=parse_download(download),
             lock_timeout=parse_seconds(lock_timeout),
             join_timeout=parse_seconds(join_timeout),
         )

@@ -6,9 +6,11 @@ the application or the command line in here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,12 +24,27 @@ if TYPE_CHECKING:
     import asyncio
 
     from vectus.contracts import Locker, Store
+    from vectus.findings import Change, Finding, Mend, Probe, Question
     from vectus.protocol.policy import Cors
 
 LOCKS = ".locks"
 """The directory inside a file store that its locks live in."""
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """What several machines need that use one place.
+
+    Args:
+        store: opens the store there, with a durability.
+        presence: a context in which this process is one of those that use it; nobody gets in who
+            does not see the others' locks.
+    """
+
+    store: Callable[[str, Durability], Store]
+    presence: Callable[[str], AbstractAsyncContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +56,19 @@ class Scheme:
         store: opens the store there, with a durability.
         locker: opens the locks that go with it.
         shared: whether several processes may use it at once.
-        kernel: whether the locks that go with it are held as well as those of several machines.
+        across: what is different where several machines use it and the locks that go with it, the
+            kernel's, are held as well as theirs.
+        probes: what `vectus check` looks at, in this order.
+        mend: what `vectus check --fix` sets right, if anything.
     """
 
     check: Callable[[str], None]
     store: Callable[[str, Durability], Store]
     locker: Callable[[str], Locker]
     shared: bool
-    kernel: bool = False
+    across: Across | None = None
+    probes: tuple[Probe, ...] = ()
+    mend: Mend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +85,10 @@ class Locks:
     locker: Callable[[str], Locker]
 
 
-def open_store(where: str | os.PathLike[str], durability: str = "finish") -> Store:
-    """Open the store at a directory or URL.
+def open_store(
+    where: str | os.PathLike[str], durability: str = "finish", locks: str | None = None
+) -> Store:
+    """Open the store at a directory or URL, for one machine, or with locks elsewhere for several.
 
     Raises:
         ConfigurationError: there is no such kind of store, or the place cannot be used.
@@ -75,7 +99,21 @@ def open_store(where: str | os.PathLike[str], durability: str = "finish") -> Sto
         )
     scheme = _find(where)
     scheme.check(os.fspath(where))
-    return scheme.store(os.fspath(where), durability)
+    across = scheme.across if locks is not None else None
+    return (across or scheme).store(os.fspath(where), durability)
+
+
+def presence(
+    where: str | os.PathLike[str], locks: str | None
+) -> AbstractAsyncContextManager[object]:
+    """Return a context in which this process is one of those that use a place, whose entrance
+    raises ConfigurationError where they do not see each other's locks. Alone on its machine, or
+    where the locks elsewhere are all there is, it does nothing.
+    """
+    across = _find(where).across
+    if locks is None or across is None:
+        return contextlib.nullcontext()
+    return across.presence(os.fspath(where))
 
 
 def open_locker(where: str | os.PathLike[str], locks: str | None = None) -> Locker:
@@ -90,7 +128,7 @@ def open_locker(where: str | os.PathLike[str], locks: str | None = None) -> Lock
     if locks is None:
         return scheme.locker(place)
     _check_shared(scheme, place)
-    if not scheme.kernel:
+    if scheme.across is None:
         return open_shared_locker(locks)
     from vectus.locks.together import BothLocker
 
@@ -130,6 +168,35 @@ def check_store(where: str | os.PathLike[str], processes: int = 1) -> None:
             "Leave --workers out, or keep the uploads in a directory.",
         )
     scheme.check(os.fspath(where))
+
+
+def probe(question: Question) -> Generator[Finding, None, None]:
+    """Look at a store, and at the locks that it is to be used with, and yield what is found.
+
+    Raises:
+        ConfigurationError: there is no such kind of store or of locks, or an option makes no sense.
+    """
+    scheme = _find(question.store)
+    if question.locks is not None:
+        check_locks(question.store, question.locks)
+    for look in scheme.probes:
+        yield from look(question)
+    if question.locks is not None:
+        yield from _probe_locks(question.locks)
+
+
+def mend(question: Question) -> Change | Finding:
+    """Say what could be set right at a store, without doing it yet.
+
+    Raises:
+        ConfigurationError: there is no such kind of store, or nothing of it can be set right.
+    """
+    scheme = _find(question.store)
+    if scheme.mend is None:
+        raise ConfigurationError(
+            f"There is nothing in {question.store} that could be set right.", "Leave out --fix."
+        )
+    return scheme.mend(question)
 
 
 def http_protocol() -> type[asyncio.BaseProtocol]:
@@ -240,13 +307,64 @@ def _file_store(where: str, durability: Durability) -> Store:
     return FileStore(_directory(where), durability=durability)
 
 
+def _shared_file_store(where: str, durability: Durability) -> Store:
+    from vectus.stores.file import FileStore
+    from vectus.stores.reach import ManyMachines
+
+    return FileStore(_directory(where), durability=durability, reach=ManyMachines())
+
+
+def _presence(where: str) -> AbstractAsyncContextManager[object]:
+    from vectus.locks.watch import Watch
+
+    return Watch(str(_directory(where)))
+
+
 def _file_locker(where: str) -> Locker:
     from vectus.locks.file import FileLocker
 
     return FileLocker(_directory(where) / LOCKS)
 
 
+def _probe_directory(question: Question) -> Iterator[Finding]:
+    from vectus.stores import check
+
+    return check.probe(_directory(question.store))
+
+
+def _probe_kernel_locks(question: Question) -> Iterator[Finding]:
+    """Try the kernel's locks in a directory of their own, beside those that are in use."""
+    import tempfile
+
+    from vectus.locks import check
+    from vectus.locks.file import FileLocker
+    from vectus.stores.check import PREFIX, enter
+
+    place = _directory(question.store)
+    with contextlib.ExitStack() as cleaning, contextlib.suppress(OSError):
+        enter(place, cleaning)
+        made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=place)
+        where = Path(cleaning.enter_context(made))
+        yield from check.probe(lambda: FileLocker(where))
+
+
+def _probe_mounts(question: Question) -> Iterator[Finding]:
+    """Look whether the kernel's locks are seen by all machines that are to share a directory."""
+    if question.locks is not None:
+        from vectus.locks import watch
+
+        yield from watch.probe(str(_directory(question.store)))
+
+
 # memory
+
+
+def _probe_memory(question: Question) -> Iterator[Finding]:
+    from vectus.findings import Finding, Grade
+
+    _check_memory(question.store)
+    says = "Uploads are in this process's memory, and gone when it ends."
+    yield Finding("memory", Grade.OK, says)
 
 
 def _check_memory(where: str) -> None:
@@ -303,6 +421,18 @@ def _s3_store(where: str, durability: Durability) -> Store:
     return S3Store(where)  # S3 always keeps what it acknowledged
 
 
+def _probe_s3(question: Question) -> Iterator[Finding]:
+    from vectus.stores.s3 import check
+
+    return check.probe(question)
+
+
+def _mend_s3(question: Question) -> Change | Finding:
+    from vectus.stores.s3 import mending
+
+    return mending.plan(question)
+
+
 def _s3_locker(where: str) -> Locker:
     """Open locks among the processes of this machine; several machines need ``--locks``."""
     from hashlib import sha256
@@ -332,14 +462,36 @@ def _private_directory() -> Path:
 
 
 SCHEMES = {
-    "file": Scheme(_check_directory, _file_store, _file_locker, shared=True, kernel=True),
-    "memory": Scheme(_check_memory, _memory_store, _memory_locker, shared=False),
-    "s3": Scheme(_check_s3, _s3_store, _s3_locker, shared=True),
+    "file": Scheme(
+        _check_directory,
+        _file_store,
+        _file_locker,
+        shared=True,
+        across=Across(_shared_file_store, _presence),
+        probes=(_probe_directory, _probe_kernel_locks, _probe_mounts),
+    ),
+    "memory": Scheme(
+        _check_memory, _memory_store, _memory_locker, shared=False, probes=(_probe_memory,)
+    ),
+    "s3": Scheme(
+        _check_s3,
+        _s3_store,
+        _s3_locker,
+        shared=True,
+        probes=(_probe_s3,),
+        mend=_mend_s3,
+    ),
 }
 """Which kinds of place there are; a path without a scheme is a ``file``."""
 
 
 # locks that several machines share
+
+
+def _probe_locks(locks: str) -> Iterator[Finding]:
+    from vectus.locks import check
+
+    return check.probe(lambda: open_shared_locker(locks))
 
 
 def _check_redis(locks: str) -> None:

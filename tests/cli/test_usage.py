@@ -30,7 +30,8 @@ def test_version_names_what_it_runs_on(vectus) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([n] for n in ("serve", "upload", "info", "rm", "completion", "version"))]
+    "command",
+    [[], *([n] for n in ("serve", "check", "upload", "info", "rm", "completion", "version"))],
 )
 def test_help_comes_at_once(command) -> None:
     """Help loads nothing that serves or uploads, and every option in it says what it does."""

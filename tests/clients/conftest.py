@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import driven
 import pytest
 from cutter import Cutter
 from driven import Server, Told, tell
 
-JS = Path(__file__).parents[1] / "js"
+js_command = driven.js_command
+
 VECTUS = Path(sys.executable).with_name("vectus")
 LISTENING = r"Listening on (http://(\S+?):(\d+)/\S*)"
 
@@ -53,22 +54,6 @@ def make_file(tmp_path: Path) -> Callable[[int], Path]:
 def photo(make_file: Callable[[int], Path]) -> Path:
     """A file of a bit more than a megabyte."""
     return make_file(1_234_567)
-
-
-@pytest.fixture
-def js_command() -> Callable[..., list[str]]:
-    """Say how to run tus-js-client: see tests/js/drive.mjs for the arguments."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not here, which tus-js-client needs")
-    if not (JS / "node_modules" / "tus-js-client").exists():
-        pytest.skip("tus-js-client is not here: make test installs it where npm is")
-
-    def command(file: Path, endpoint: str, **job: Any) -> list[str]:
-        options = {"endpoint": endpoint, **job.pop("options", {})}
-        text = json.dumps({"file": str(file), **job, "options": options})
-        return ["node", str(JS / "drive.mjs"), text]
-
-    return command
 
 
 @pytest.fixture

@@ -216,7 +216,9 @@ class Noting(MemoryLocker):
         async with super().hold(id, *args, **options) as lease:
             retire = lease.retire
             noted = SimpleNamespace(
-                fence=lease.fence, retire=lambda: (self.retired.append(id), retire())
+                fence=lease.fence,
+                lost=False,
+                retire=lambda: (self.retired.append(id), retire()),
             )
             yield noted
 

@@ -9,8 +9,8 @@ import pytest
 
 from vectus.engine.announce import Announcer
 from vectus.engine.engine import Engine
-from vectus.errors import RecordBroken, StoreError, StoreFull
-from vectus.events import BeforeRequest, Rejected
+from vectus.errors import KeyRefused, KeyTaken, RecordBroken, StoreError, StoreFull
+from vectus.events import BeforeCreate, BeforeRequest, Rejected
 from vectus.locks.memory import MemoryLocker
 from vectus.protocol.exchange import (
     Append,
@@ -278,6 +278,84 @@ async def test_a_store_that_cannot_join(world):
     fields = {"content_type": OCTETS, "upload_offset": 0, "content_length": 5}
     assert (await engine(head("PATCH", "abc", **fields), ScriptedBody(b"hello"))).status == 204
     assert (await engine(head("DELETE", "abc"), ScriptedBody())).status == 204
+
+
+class Linking(MemoryStore):
+    """A store with a server of its own, which has some uploads."""
+
+    url: str | None = "https://s3.example/"
+
+    async def link(self, upload: Upload, kind: str, disposition: str) -> str | None:
+        """Say what was asked."""
+        return self.url and f"{self.url}{upload.id}?{kind}&{disposition}"
+
+
+async def test_c44_a_download_from_the_stores_own_server():
+    """C44: a client is sent there, with the type and the disposition that it would get here; what
+    is not to be had there is streamed."""
+    store = Linking()
+    metadata = "filetype dmlkZW8vbXA0,filename YQ=="
+    done = Upload("abc", length=5, offset=5, metadata=metadata, finished=True, announced=True)
+    await store.create(done, b"hello")
+    engine = Engine(store, MemoryLocker(), Policy(redirect=True), Announcer(), clock=ManualClock())
+    reply = await engine(head("GET", "abc"), ScriptedBody())
+    assert (reply.status, reply.content) == (302, None)
+    assert reply.header("Location").startswith("https://s3.example/abc?video/mp4&inline; filename=")
+    store.url = None
+    reply = await engine(head("GET", "abc"), ScriptedBody())
+    assert (reply.status, [block async for block in reply.content.blocks()]) == (200, [b"hello"])
+
+
+class Naming(MemoryStore):
+    """A store whose uploads may have keys of the application's choice, but not all."""
+
+    def check_key(self, key: str) -> None:
+        """Refuse some."""
+        if key == "bad":
+            raise KeyRefused(key, "it is bad")
+
+    async def create(self, upload: Upload, data: bytes = b"") -> None:
+        """Refuse others."""
+        if upload.key == "taken":
+            raise KeyTaken(upload.key)
+        await super().create(upload, data)
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "words"),
+    [
+        ("films/a.mp4", 201, b""),
+        ("bad", 400, b"bad-key: The key that was chosen cannot be used: it is bad.\n"),
+        ("taken", 403, b"key-taken: There is something under the key that was chosen.\n"),
+    ],
+)
+async def test_a_key_that_a_listener_chose(key, status, words):
+    """The upload has it from its creation on; one that cannot be is refused with a status that
+    clients take for final."""
+    store, announcer = Naming(), Announcer()
+    announcer.add(BeforeCreate, lambda event: event.store_as(key))
+    engine = Engine(
+        store, MemoryLocker(), Policy(), announcer, clock=ManualClock(), ids=lambda: "abc"
+    )
+    reply = await engine(head("POST", upload_length=5), ScriptedBody())
+
+    assert (reply.status, reply.body) == (status, words)
+    if status == 201:
+        assert (await store.load("abc")).key == key
+
+
+async def test_a_key_in_a_store_that_has_none(caplog):
+    """A choice that cannot be heeded, and two that differ, are the application's mistake: nothing
+    is created, and the log says why."""
+    announcer = Announcer()
+    announcer.add(BeforeCreate, lambda event: event.store_as("a.mp4"))
+    engine = Engine(MemoryStore(), MemoryLocker(), Policy(), announcer, clock=ManualClock())
+    assert (await engine(head("POST", upload_length=5), ScriptedBody())).status == 500
+    announcer.add(BeforeCreate, lambda event: event.store_as("b.mp4"))
+    assert (await engine(head("POST", upload_length=5), ScriptedBody())).status == 500
+
+    assert "no keys that could be chosen" in caplog.text
+    assert "Two listeners chose keys" in caplog.text
 
 
 async def test_a_partial_in_a_store_that_cannot_join():

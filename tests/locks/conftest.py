@@ -16,6 +16,7 @@ from backends import (  # noqa: F401
     Redis,
     postgres_server,
     redis_server,
+    redis_url,
     shared_postgres,
     shared_redis,
 )

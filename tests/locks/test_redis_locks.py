@@ -326,6 +326,23 @@ async def test_what_cannot_be_an_id(locker: RedisLocker, id: str) -> None:
         locker.hold(id)
 
 
+async def test_how_long_a_lock_lasts(open_redis: str, client: aio.Redis) -> None:
+    """The URL can say so, beside what else it says; 6 s otherwise."""
+    for query, seconds in (("", 6), ("?ttl=2", 2), ("?db=0&ttl=1.5&socket_timeout=3", 1.5)):
+        locker = RedisLocker(open_redis + query)
+        async with locker.hold(ID):
+            left = await client.pttl(f"{{vectus}}:lock:{ID}")
+        await locker.aclose()
+        assert seconds * 500 < left <= seconds * 1000
+
+
+@pytest.mark.parametrize("ttl", ["", "soon", "0", "-6", "nan", "inf", "0.5", "86400"])
+def test_how_long_a_lock_cannot_last(ttl: str) -> None:
+    """What is no number of seconds, too few or too many is refused."""
+    with pytest.raises(ConfigurationError, match="cannot last"):
+        RedisLocker(f"redis://:secret@host/0?ttl={ttl}")
+
+
 @pytest.mark.parametrize("url", ["redis://:secret@host:port/0", "redis://host?secret=1", "secret"])
 def test_what_is_no_url(url: str) -> None:
     """What is no URL of a Redis is refused, and not quoted: there may be a password in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -103,3 +104,28 @@ def test_redis_is_away(serve: Serve, redis: tuple[Redis, str]) -> None:
     assert nodes[0].offset(path) == 50_000
     assert nodes[1].patch(path, 50_000, data[50_000:]).status == 204
     assert nodes[0].get(path) == data
+
+
+def test_a_node_stands_still(serve: Serve, redis: tuple[Redis, str]) -> None:
+    """The upload of a process that stands still for longer than its lock in Redis lasts goes to
+    nobody, as the kernel's lock is held; when it goes on it writes nothing more, and the other node
+    goes on with all that had arrived before."""
+    locks = f"{redis[1]}?ttl=1"
+    still, other = serve("--locks", locks), serve("--locks", locks, "--lock-timeout", "3s")
+    data = random.randbytes(100_000)
+    path = still.create(len(data))
+    until(lambda: other.ask("HEAD", path).status == 200, "Redis giving out locks")
+    with still.connect() as holder:
+        hang(still, holder, path, 0, data, 50_000)
+        still.program.process.send_signal(signal.SIGSTOP)
+        try:
+            holder.send(b"late" * 5_000)
+            refused = other.ask("HEAD", path)
+            assert refused.status == 423
+            assert "upload-offset" not in refused.headers
+        finally:
+            still.program.process.send_signal(signal.SIGCONT)
+        assert holder.answer().status == 423
+    assert other.offset(path) == 50_000
+    assert other.patch(path, 50_000, data[50_000:]).status == 204
+    assert still.get(path) == data

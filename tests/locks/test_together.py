@@ -16,9 +16,11 @@ from vectus.locks.memory import MemoryLocker
 from vectus.locks.postgres import PostgresLocker
 from vectus.locks.redis import RedisLocker
 from vectus.locks.together import BothLocker
+from vectus.stores.file import FileStore
 from vectus.stores.memory import MemoryStore
+from vectus.stores.reach import ManyMachines, OneMachine
 from vectus.testing.lockers import Holder, is_free
-from vectus.wiring import open_locker
+from vectus.wiring import open_locker, open_store
 
 ID = "0123456789abcdef"
 LIMIT = 30.0
@@ -104,6 +106,17 @@ async def test_which_locks(tmp_path: Path, place: str, locks: str | None, kind: 
     locker = open_locker(place.format(tmp_path), locks)
     assert type(locker) is kind
     await locker.aclose()
+
+
+@pytest.mark.parametrize(
+    ("locks", "reach"), [(None, OneMachine), ("redis://localhost:1", ManyMachines)]
+)
+async def test_a_store_knows_who_uses_it(tmp_path: Path, locks: str | None, reach: type) -> None:
+    """With locks elsewhere a directory is used as by several machines."""
+    store = open_store(tmp_path, locks=locks)
+    assert isinstance(store, FileStore)
+    assert type(store._folder.reach) is reach
+    await store.aclose()
 
 
 @pytest.mark.parametrize(

@@ -442,6 +442,16 @@ def test_c44_a_range_outside():
     assert (caught.value.reason, caught.value.upload) == (Reason.RANGE, DONE)
 
 
+@pytest.mark.parametrize("redirect", [False, True])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_c44_what_is_to_be_had_elsewhere(*, redirect, emptied):
+    """C44: downloads go to the store's own server where it is so configured, but for empty ones."""
+    upload = replace(DONE, length=0, offset=0) if emptied else DONE
+    found = Downloaded(upload, 0, upload.offset, ranged=False)
+
+    assert rules.redirects(found, replace(POLICY, redirect=redirect)) is (redirect and not emptied)
+
+
 # --- Everything together --------------------------------------------------------------------------
 
 records = st.builds(

@@ -24,6 +24,7 @@ from vectus.protocol.exchange import (
     Inspected,
     Payload,
     Reason,
+    Redirected,
     Refused,
     Terminate,
     Terminated,
@@ -132,6 +133,7 @@ outcomes = st.one_of(
     st.builds(Appended, uploads),
     st.builds(Terminated),
     st.builds(Downloaded, uploads, st.integers(0, 5), st.integers(5, 10), st.booleans()),
+    st.builds(Redirected, uploads, st.just("https://s3.example/a?b=c")),
     st.builds(Unchanged, uploads),
     st.builds(Refused, st.sampled_from(Reason), texts, st.none() | uploads),
     st.builds(Vetoed, st.integers(400, 599), texts),
@@ -387,6 +389,17 @@ def test_c44_metadata_that_says_nothing(metadata):
     assert reply.status == 206
     assert reply.header("Content-Range") == "bytes 2-4/10"
     assert reply.header("Content-Disposition") == "attachment"
+
+
+def test_c44_a_download_from_elsewhere():
+    """C44: whoever is sent to another server is told where for once only, with a status that makes
+    a GET of a POST that says it is one (T11)."""
+    done = replace(UPLOAD, offset=10, finished=True)
+    reply = tus1.encode(Redirected(done, "https://s3.example/a"), head("GET", "a"), POLICY)
+
+    assert (reply.status, reply.header("Location")) == (302, "https://s3.example/a")
+    assert reply.header("Cache-Control") == "no-store"
+    assert reply.header("Content-Length") == "0"
 
 
 # --- Other origins --------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ import pytest
 from vectus.contracts import Joins, Scans, Store
 from vectus.stores.disk import Disk
 from vectus.stores.file import FileStore
+from vectus.stores.reach import ManyMachines
 from vectus.testing.joins import JoinSuite, ScanSuite
 from vectus.testing.stores import StoreSuite
 
@@ -56,6 +59,43 @@ class TestWithDurabilityAlways(FileSuite):
     """Everything is synced."""
 
     durability = "always"
+
+
+class Mortal(ManyMachines):
+    """A machine whose locks end with it, though its files stay open in this process."""
+
+    def __init__(self) -> None:
+        self._claimed: list[int] = []
+
+    def claim(self, fd: int, id: str) -> None:
+        super().claim(fd, id)
+        self._claimed.append(fd)
+
+    def die(self) -> None:
+        """Let go of what the kernel would let go of."""
+        for fd in self._claimed:
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+class TestOnManyMachines(FileSuite):
+    """Nothing is believed that a network file system only remembers."""
+
+    durability = "finish"
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[FileStore]:
+        """A store on an empty directory."""
+        self.machine = Mortal()
+        store = FileStore(tmp_path / "data", self.durability, reach=self.machine)
+        yield store
+        await store.aclose()
+
+    async def reopen(self, store: Store) -> Store:
+        """Another machine knows the directory only, after the end of the first."""
+        assert isinstance(store, FileStore)
+        self.machine.die()
+        return FileStore(store.directory, self.durability, reach=ManyMachines())
 
 
 class TestOnASlowDisk(FileSuite):

@@ -9,12 +9,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from vectus.cli import codes, completion, info, outcomes, outlet, rm, serve, upload, version
+from vectus.cli import (
+    check,
+    codes,
+    completion,
+    info,
+    outcomes,
+    outlet,
+    rm,
+    serve,
+    upload,
+    version,
+)
 from vectus.cli.parser import Commands, Parser
 from vectus.cli.wording import clean
 from vectus.errors import VectusError
 
-COMMANDS = (serve, upload, info, rm, version)
+COMMANDS = (serve, check, upload, info, rm, version)
 """A command is a module with ``add``, which describes it to the parser and names its function."""
 
 

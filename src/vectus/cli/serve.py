@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vectus.cli.parser import Commands, reader
 from vectus.errors import ConfigurationError
 from vectus.settings import (
+    DOWNLOADS,
     DURABILITIES,
     parse_base_path,
     parse_duration,
@@ -39,7 +40,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="STORE",
         nargs="?",
         default="./data",
-        help="a directory, a file:///... URL, or memory:// (default: ./data)",
+        help="a directory, a file:///... URL, s3://bucket/prefix?option=value, or memory:// "
+        "(default: ./data)",
     )
     _add_address(parser)
     _add_uploads(parser)
@@ -118,6 +120,13 @@ def _add_uploads(parser: argparse.ArgumentParser) -> None:
         "--drop-partials",
         action="store_true",
         help="use partial uploads up when they are joined, instead of keeping them",
+    )
+    group.add_argument(
+        "--download",
+        choices=DOWNLOADS,
+        default="stream",
+        help="how finished uploads can be read: through this server, from the S3 server by a "
+        "redirect, or not at all (default: %(default)s)",
     )
     group.add_argument(
         "--join-timeout",
@@ -220,6 +229,7 @@ def _application(options: argparse.Namespace) -> Uploads:
         expire_finished=options.expire_finished,
         durability=options.durability,
         drop_partials=options.drop_partials,
+        download=options.download,
         cors=wiring.cors(origins) or False,
         locks=options.locks,
         lock_timeout=options.lock_timeout,

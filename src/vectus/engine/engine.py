@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from vectus.contracts import Body, Clock, Lease, Locker, Sink, Store
+from vectus.contracts import Body, Clock, Lease, Links, Locker, Names, Sink, Store, Trusts
 from vectus.engine.announce import Announcer
 from vectus.engine.newborn import UNLOCKED, Newborn, is_small
-from vectus.engine.progress import Progress, under
+from vectus.engine.progress import Progress, check_held, under
 from vectus.engine.pump import pump
 from vectus.errors import (
+    ConfigurationError,
+    KeyRefused,
+    KeyTaken,
     LockHeld,
     LockUnavailable,
     Overtaken,
@@ -58,6 +61,7 @@ from vectus.protocol.exchange import (
     Plan,
     Reason,
     Received,
+    Redirected,
     Refused,
     Terminate,
     Terminated,
@@ -117,6 +121,7 @@ class Engine:
         self._lock_timeout = lock_timeout
         self._join_timeout = join_timeout
         self._new_id = ids
+        self._recall = store.recall if isinstance(store, Trusts) else None
 
     async def __call__(self, head: Head, body: Body) -> Reply:
         """Answer one request."""
@@ -155,7 +160,7 @@ class Engine:
 
     async def _inspect(self, intent: Inspect, head: Head) -> Outcome:
         async with self._hold(intent.id) as lease:
-            upload = await self._load(intent.id, lease)
+            upload = await self._load(intent.id, lease, self.store.load)
             with _or_later():
                 upload = await self.progress.finish(upload, lease, head)
         rules.admit(Action.INSPECT, upload, self.policy, self.clock())
@@ -173,10 +178,11 @@ class Engine:
 
     async def _terminate(self, intent: Terminate, head: Head) -> Outcome:
         async with self._hold(intent.id) as lease:
-            upload = await self._load(intent.id, lease)
+            upload = await self._load(intent.id, lease, self.store.load)
             await self.progress.check_unpinned(upload)
             rules.admit(Action.TERMINATE, upload, self.policy, self.clock())
             await self.announcer.tell(BeforeTerminate(head, upload))
+            check_held(lease, upload.id)
             await self.store.remove(intent.id)
             lease.retire()
         await self.announcer.tell(TerminatedEvent(head, upload))
@@ -188,16 +194,23 @@ class Engine:
         outcome = rules.admit_download(intent, upload, self.policy, self.clock())
         if not isinstance(outcome, Downloaded):
             return outcome, None
+        if rules.redirects(outcome, self.policy) and (url := await self._link(upload)):
+            return Redirected(upload, url), None
         return outcome, await self.store.read(upload, outcome.start, outcome.stop)
+
+    async def _link(self, upload: Upload) -> str | None:
+        assert isinstance(self.store, Links)
+        return await self.store.link(upload, *tus1.described(upload))
 
     # --- Appending --------------------------------------------------------------------------------
 
     async def _append(self, intent: Append, head: Head, body: Body) -> Outcome:
         async with self._hold(intent.id, body) as lease:
-            upload = await self._load(intent.id, lease)
+            upload = await self._load(intent.id, lease, self._recall or self.store.load)
             upload = await self.progress.finish(upload, lease, head)
             plan = rules.admit_append(intent, upload, self.policy, self.clock())
-            opened = self._sink(upload, plan)
+            upload = under(lease, upload)
+            opened = self._sink(upload, plan, lease)
             return Appended(await self._receive(upload, plan, opened, lease, head, body))
 
     async def _receive(
@@ -212,7 +225,7 @@ class Engine:
         """Take a body in, commit what counts of it, and finish the upload if that was all."""
         try:
             async with opened as sink:
-                received = await pump(body, sink, plan, tus1.claim_of)
+                received = await pump(body, sink, plan, lease, tus1.claim_of)
                 upload = self._settle(plan, upload, received, lease)
                 await sink.commit(upload)
         except StoreFull as error:
@@ -229,14 +242,15 @@ class Engine:
         """The record found no room. The bytes may have, and count then, so it is looked anew."""
         return Refused(*rules.VERDICTS[Ending.FULL], await self.progress.find(id))
 
-    def _sink(self, upload: Upload, plan: Plan) -> AbstractAsyncContextManager[Sink]:
+    def _sink(self, upload: Upload, plan: Plan, lease: Lease) -> AbstractAsyncContextManager[Sink]:
         """What is finished is opened for nothing any more."""
-        return Nothing() if upload.finished else self.store.append(upload, plan)
+        return Nothing() if upload.finished else self.store.append(upload, plan, lease)
 
     def _settle(self, plan: Plan, upload: Upload, received: Received, lease: Lease) -> Upload:
         try:
             settled = rules.settle(plan, upload, received, self.policy, self.clock())
-        except Refused:
+            check_held(lease, upload.id)
+        except (Refused, Overtaken):
             if received.ending is Ending.CANCELLED:
                 raise asyncio.CancelledError from None
             raise
@@ -250,10 +264,24 @@ class Engine:
             return Created(twin, received=False)
         id, now = self._new_id(), self.clock()
         upload = rules.admit_create(intent, sources, self.policy, id, now)
-        await self.announcer.tell(BeforeCreate(head, upload))
+        event = BeforeCreate(head, upload)
+        await self.announcer.tell(event)
+        upload = self._named(upload, event.choice.key)
         if upload.role is Role.FINAL:
             return await self._create_final(upload, head)
         return await self._create_plain(upload, intent, head, body)
+
+    def _named(self, upload: Upload, key: str | None) -> Upload:
+        """Give an upload the key that a listener chose, if one did."""
+        if key is None:
+            return upload
+        if not isinstance(self.store, Names):
+            raise ConfigurationError(
+                "This store has no keys that could be chosen.",
+                "Keep the uploads in S3, or have no listener call store_as.",
+            )
+        self.store.check_key(key)
+        return replace(upload, key=key)
 
     async def _create_plain(
         self, upload: Upload, intent: Create, head: Head, body: Body
@@ -271,7 +299,7 @@ class Engine:
                     opened: AbstractAsyncContextManager[Sink] = newborn
                 else:
                     await newborn.commit(upload)
-                    opened = self._sink(upload, plan)
+                    opened = self._sink(upload, plan, lease)
                 upload = await self._receive(upload, plan, opened, lease, head, body)
                 return Created(upload, received=True)
             except Exception as error:
@@ -343,9 +371,11 @@ class Engine:
         lost = partial(body.stop, Ending.LOST) if body else None
         return self.locker.hold(id, wanted, lost, patience=self._lock_timeout)
 
-    async def _load(self, id: str, lease: Lease) -> Upload:
+    async def _load(
+        self, id: str, lease: Lease, load: Callable[[str], Awaitable[Upload]]
+    ) -> Upload:
         try:
-            upload = await self.store.load(id)
+            upload = await load(id)
         except UploadNotFound:
             lease.retire()
             raise
@@ -394,6 +424,10 @@ def refusal_of(error: Exception) -> Refused:
             return Refused(Reason.LOCKED, "Another request is working on the upload.")
         case Overtaken():
             return Refused(Reason.DISPLACED, "The upload was taken over.")
+        case KeyRefused():
+            return Refused(Reason.KEY, f"The key that was chosen cannot be used: {error.why}.")
+        case KeyTaken():
+            return Refused(Reason.KEY_TAKEN, "There is something under the key that was chosen.")
         case StoreFull():
             return Refused(Reason.FULL, "The server has no room left.")
     mark = secrets.token_hex(4)

@@ -87,6 +87,7 @@ class Unlocked:
     """The lease of an upload that nobody can know, or has anything to do for: there is no lock."""
 
     fence = 0
+    lost = False
 
     def retire(self) -> None:
         """There is nothing to clean up."""

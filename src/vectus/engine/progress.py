@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from vectus.contracts import Clock, Joins, Lease, Locker, Store
 from vectus.engine.announce import Announcer
-from vectus.errors import LockHeld, UploadNotFound
+from vectus.errors import LockHeld, Overtaken, UploadNotFound
 from vectus.events import BeforeFinish, Expired, Finished
 from vectus.protocol import rules
 from vectus.protocol.exchange import Reason, Refused
@@ -33,6 +33,12 @@ def under(lease: Lease, upload: Upload) -> Upload:
     return upload if upload.fence == lease.fence else replace(upload, fence=lease.fence)
 
 
+def check_held(lease: Lease, id: str) -> None:
+    """Refuse to change an upload that may be somebody else's by now."""
+    if lease.lost:
+        raise Overtaken(id)
+
+
 class Progress:
     """Drives uploads on. See ``Engine`` for its arguments."""
 
@@ -46,6 +52,7 @@ class Progress:
         self._clock = clock
         self._drives: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._told: set[str] = set()  # of whose end was told here, but that could not be recorded
         self.owed: set[str] = set()
         """Uploads whose next step failed here, to be tried again by the sweeper."""
 
@@ -83,10 +90,11 @@ class Progress:
             if self._has_say(upload):
                 await self._announcer.tell(BeforeFinish(request, upload))
             upload = self._as_finished(under(lease, upload))
+            check_held(lease, upload.id)
             await self._store.save(upload)
         if upload.finished:
             lease.retire()
-            upload = await self._announce(upload, request)
+            upload = await self._announce(upload, lease, request)
         return upload
 
     def _has_say(self, upload: Upload) -> bool:
@@ -96,11 +104,15 @@ class Progress:
         silent = upload.role is Role.PARTIAL or not self._announcer.wanted(Finished)
         return rules.finish(upload, self._policy, self._clock(), announced=silent)
 
-    async def _announce(self, upload: Upload, request: Head | None) -> Upload:
+    async def _announce(self, upload: Upload, lease: Lease, request: Head | None) -> Upload:
         if not upload.announced:
-            await self._announcer.tell(Finished(request, upload))
-            upload = replace(upload, announced=True)
+            if upload.id not in self._told:
+                await self._announcer.tell(Finished(request, upload))
+                self._told.add(upload.id)
+            upload = replace(under(lease, upload), announced=True)
+            check_held(lease, upload.id)
             await self._store.save(upload)
+            self._told.discard(upload.id)
         if upload.role is Role.PARTIAL:
             await self._wake_finals(upload.id)
         return upload
@@ -166,6 +178,7 @@ class Progress:
         async with self._locker.hold(id, ask=False, patience=PATIENCE) as lease:
             if (await self._store.load(id)).stage is not Stage.AWAITING:
                 return False
+            check_held(lease, id)
             await self._store.remove(id)
             lease.retire()
             return True
@@ -254,6 +267,7 @@ class Progress:
         async with self._locker.hold(final.id, ask=False, patience=PATIENCE) as lease:
             await self._store.load(final.id)
             final = replace(final, fence=lease.fence)
+            check_held(lease, final.id)
             await self._store.save(final)
         return final
 
@@ -264,6 +278,7 @@ class Progress:
                 upload = await self.find(part)
                 if upload is not None and upload.taken_by is None:
                     taken = replace(upload, taken_by=final.id, fence=lease.fence)
+                    check_held(lease, part)
                     await self._store.save(taken)
 
     async def _joined(self, final: Upload) -> None:
@@ -274,6 +289,7 @@ class Progress:
             if rules.pinning(final):
                 assert final.length is not None
                 final = replace(final, offset=final.length, joining=False, fence=lease.fence)
+                check_held(lease, final.id)
                 await self._store.save(final)
         if self._policy.drop_partials:
             for part in dict.fromkeys(final.parts):
@@ -314,18 +330,20 @@ class Progress:
                 upload = await self.spare(await self._store.load(id))
                 if not self._expired(upload):
                     return
+                check_held(lease, id)
                 await self._store.remove(id)
                 lease.retire()
-        except (LockHeld, UploadNotFound):
+        except (LockHeld, Overtaken, UploadNotFound):
             return
         if upload.stage is not Stage.GONE:
             await self._announcer.tell(Expired(None, upload))
 
     async def spare(self, upload: Upload) -> Upload:
         """Return an upload with the time it has: a partial that a final upload waits for has more
-        than its record says (D7)."""
+        than its record says (D7), and what the store will drop has less."""
+        upload = rules.bounded(upload, self._policy)
         if self._expired(upload) and await self._finals(upload):
-            return replace(upload, expires=rules.expiry(self._policy.expire_after, self._clock()))
+            return rules.renewed(upload, self._policy, self._clock())
         return upload
 
     def _expired(self, upload: Upload) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from vectus.contracts import Body, Sink
+from vectus.contracts import Body, Lease, Sink
 from vectus.errors import StoreFull
 from vectus.protocol.checksums import Hasher, hasher
 from vectus.protocol.exchange import Ending, Payload, Plan, Received
@@ -24,7 +24,7 @@ def hashers(payload: Payload) -> dict[str, Hasher]:
     return {name: hasher(name) for name in ALGORITHMS} if payload.trailer else {}
 
 
-async def pump(body: Body, sink: Sink, plan: Plan, claim: Claim) -> Received:
+async def pump(body: Body, sink: Sink, plan: Plan, lease: Lease, claim: Claim) -> Received:
     """Move a body into a sink until it ends, for whatever reason, and say what came of it.
 
     A cancellation is an ending like any other: it is reported, and the caller raises it again once
@@ -34,7 +34,7 @@ async def pump(body: Body, sink: Sink, plan: Plan, claim: Claim) -> Received:
         OSError, StoreError: the sink failed for another reason than want of room.
     """
     digests = hashers(plan.payload)
-    gauge = Gauge(body, sink, plan.room, list(digests.values()))
+    gauge = Gauge(body, sink, plan.room, lease, list(digests.values()))
     try:
         ending = await body.pour(gauge)
     except StoreFull:
@@ -43,6 +43,8 @@ async def pump(body: Body, sink: Sink, plan: Plan, claim: Claim) -> Received:
         ending = Ending.CANCELLED
     if gauge.overrun and ending is Ending.COMPLETE:
         ending = Ending.OVERRUN  # what was not taken is not acknowledged, whatever a body says
+    if lease.lost and ending is not Ending.CANCELLED:
+        ending = Ending.LOST  # a body may be complete before it hears of it
     body.stop(ending)
     algorithm, claimed = _claimed(plan.payload, body.trailers, claim)
     hasher = digests.get(algorithm)
@@ -50,19 +52,31 @@ async def pump(body: Body, sink: Sink, plan: Plan, claim: Claim) -> Received:
 
 
 class Gauge:
-    """A take that never lets more pass than there is room for, and digests what passes."""
+    """A take that lets nothing pass once the lock is lost, and never more than there is room for,
+    and digests what passes."""
 
-    __slots__ = ("_body", "_digests", "_left", "_write", "overrun")
+    __slots__ = ("_body", "_digests", "_lease", "_left", "_write", "overrun")
 
-    def __init__(self, body: Body, sink: Sink, room: int | None, digests: Sequence[Hasher]) -> None:
+    def __init__(
+        self,
+        body: Body,
+        sink: Sink,
+        room: int | None,
+        lease: Lease,
+        digests: Sequence[Hasher],
+    ) -> None:
         self._body = body
+        self._lease = lease
         self._write = sink.write
         self._left = room
         self._digests = digests
         self.overrun = False
 
     def __call__(self, piece: memoryview) -> Awaitable[None] | None:
-        """Take a piece, or stop the body at one that is too much."""
+        """Take a piece, or stop the body at one that is too much, or comes too late."""
+        if self._lease.lost:
+            self._body.stop(Ending.LOST)
+            return None
         if self._left is not None:
             self._left -= len(piece)
             if self._left < 0:

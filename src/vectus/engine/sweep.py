@@ -11,6 +11,9 @@ from vectus.protocol.upload import Upload
 
 log = logging.getLogger("vectus")
 
+SCAN_EVERY = 60.0
+"""Seconds between scans of everything, unless the store has a wish of its own."""
+
 
 class Sweeper:
     """Scans at its start, then now and then; in between it tries again what failed here.
@@ -28,7 +31,7 @@ class Sweeper:
         progress: Progress,
         *,
         retry_every: float = 5.0,
-        scan_every: float = 60.0,
+        scan_every: float = SCAN_EVERY,
     ) -> None:
         self._store = store
         self._progress = progress

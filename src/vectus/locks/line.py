@@ -90,6 +90,11 @@ class Claim:
         assert self._grip is not None
         return self._grip.fence
 
+    @property
+    def lost(self) -> bool:
+        """Never: what holds it apart goes only with this process."""
+        return False
+
     def retire(self) -> None:
         """Say that nobody will need this lock soon."""
         assert self._grip is not None

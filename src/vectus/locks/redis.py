@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
 
 from vectus.errors import ConfigurationError, LockUnavailable
 from vectus.locks.remote import Grant, Line, RemoteLocker, now
@@ -27,6 +28,13 @@ log = logging.getLogger("vectus")
 
 TTL = 6.0
 """Seconds that a lock outlives its holder, unless somebody finds out that he is dead."""
+
+SHORTEST = 1.0
+"""Seconds that a lock must last at least: a holder who has to renew it more often would lose it in
+every short pause."""
+
+LONGEST = 3600.0
+"""Seconds that it may last at most."""
 
 SILENCE = 0.3
 """Seconds between the two looks at a holder's channel that find nobody listening."""
@@ -120,18 +128,21 @@ class RedisLocker(RemoteLocker):
     event loop at a time, and may go from one to the next.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py knows them.
-        ttl: seconds; the same for all that share the database.
+        url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py knows them; but ``ttl=`` in
+            its query is ours.
+        ttl: seconds, whatever the URL says; the same for all that share the database.
 
     Raises:
         ConfigurationError: redis-py is not here, or the URL is not one of Redis.
     """
 
-    def __init__(self, url: str, *, ttl: float = TTL) -> None:
+    def __init__(self, url: str, *, ttl: float | None = None) -> None:
         check(url)
+        place, said = _split(url)
+        lasting = said if ttl is None else ttl
 
         async def connect(line: Line) -> _Session:
-            return await _Session.open(line, url, ttl)
+            return await _Session.open(line, place, lasting)
 
         super().__init__(connect, "Redis")
 
@@ -149,12 +160,33 @@ def check(url: str) -> None:
             "Locks in Redis need redis-py, which is not here.",
             "Install it: pip install 'vectus[redis]'.",
         ) from None
+    place, _ = _split(url)
     try:
-        aio.ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
+        aio.ConnectionPool.from_url(place).make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError):  # it may quote the password
         raise ConfigurationError(
             "That is no URL of a Redis server.", "Give one like redis://localhost:6379/0."
         ) from None
+
+
+def _split(url: str) -> tuple[str, float]:
+    """Take how long a lock lasts out of a URL; all else is redis-py's."""
+    place, _, query = url.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    said = [value for name, value in options if name == "ttl"]
+    if not said:
+        return url, TTL
+    try:
+        ttl = float(said[-1])
+    except ValueError:
+        ttl = 0.0
+    if not SHORTEST <= ttl <= LONGEST:
+        raise ConfigurationError(
+            f"Locks in Redis cannot last {said[-1]!r} seconds.",
+            f"Give ttl in seconds, from {SHORTEST:g} to {LONGEST:g}, or leave it out for {TTL:g}.",
+        )
+    rest = urlencode([option for option in options if option[0] != "ttl"])
+    return f"{place}?{rest}" if rest else place, ttl
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ class _Both:
     @property
     def lost(self) -> bool:
         """Whether somebody else may hold the network lock by now."""
-        return bool(getattr(self._far, "lost", False))
+        return self._far.lost or self._near.lost
 
     def retire(self) -> None:
         """Say that nobody will need these locks soon."""

@@ -160,6 +160,14 @@ class Downloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirected:
+    """Its bytes are to be had under another URL, for a while."""
+
+    upload: Upload
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unchanged:
     """The client has these bytes already."""
 
@@ -194,6 +202,8 @@ class Reason(Enum):
     DISPLACED = auto()
     FINISHING = auto()
     PINNED = auto()
+    KEY = auto()
+    KEY_TAKEN = auto()
     UNAVAILABLE = auto()
     FULL = auto()
     SHUTDOWN = auto()
@@ -232,7 +242,15 @@ class Vetoed(Refused):
 
 
 Outcome = (
-    Discovered | Created | Inspected | Appended | Terminated | Downloaded | Unchanged | Refused
+    Discovered
+    | Created
+    | Inspected
+    | Appended
+    | Terminated
+    | Downloaded
+    | Redirected
+    | Unchanged
+    | Refused
 )
 
 

@@ -48,10 +48,10 @@ def admit_create(
     """
     _offered(intent, policy)
     length = _joined_length(sources, policy) if intent.role is Role.FINAL else intent.length
-    _within(length, policy, None)
+    _within(length, policy.largest, None)
     if intent.payload:
-        _admit_payload(intent.payload, _room(length, 0, policy), None)
-    return Upload(
+        _admit_payload(intent.payload, _room(length, 0, policy.largest_deferred), None)
+    upload = Upload(
         id=id,
         role=intent.role,
         length=length,
@@ -61,6 +61,7 @@ def admit_create(
         created=now,
         expires=expiry(policy.expire_after, now),
     )
+    return bounded(upload, policy)
 
 
 def _offered(intent: Create, policy: Policy) -> None:
@@ -92,17 +93,21 @@ def joined_length(partials: Sequence[Upload]) -> int | None:
     return None if None in lengths else sum(length for length in lengths if length is not None)
 
 
-def _within(length: int | None, policy: Policy, upload: Upload | None) -> None:
-    if length is not None and policy.max_size is not None and length > policy.max_size:
-        raise Refused(
-            Reason.TOO_LARGE, f"An upload may have at most {policy.max_size} bytes.", upload
-        )
+def _within(length: int | None, limit: int | None, upload: Upload | None) -> None:
+    if length is not None and limit is not None and length > limit:
+        raise Refused(Reason.TOO_LARGE, f"An upload may have at most {limit} bytes.", upload)
 
 
-def _room(length: int | None, offset: int, policy: Policy) -> int | None:
-    """Return how many bytes may still come, or None for no limit."""
-    limit = length if length is not None else policy.max_size
-    return None if limit is None else max(0, limit - offset)
+def _room(length: int | None, offset: int, limit: int | None) -> int | None:
+    """Return how many bytes may still come, or None for no limit.
+
+    Args:
+        length: the upload's, or None while it is not declared.
+        offset: how far it is.
+        limit: how many bytes it may have while its length is not declared.
+    """
+    most = length if length is not None else limit
+    return None if most is None else max(0, most - offset)
 
 
 def _admit_payload(payload: Payload, room: int | None, upload: Upload | None) -> None:
@@ -116,6 +121,30 @@ def expiry(seconds: float | None, now: float) -> float | None:
     """Return when something dies that lives for ``seconds`` from ``now``, in whole seconds, as
     dates in HTTP are."""
     return None if seconds is None else float(math.ceil(now + seconds))
+
+
+def renewed(upload: Upload, policy: Policy, now: float) -> Upload:
+    """Return an unfinished upload whose time counts from now."""
+    return bounded(replace(upload, expires=expiry(policy.expire_after, now)), policy)
+
+
+def bounded(upload: Upload, policy: Policy) -> Upload:
+    """Return an upload with the time that it has: an unfinished one lasts no longer than its store
+    keeps it, whatever its record promises."""
+    end = kept_until(upload, policy)
+    if end is None:
+        return upload
+    mortal = policy.expire_after is not None and upload.expires is not None
+    return replace(upload, expires=min(upload.expires or end, end) if mortal else end)
+
+
+def kept_until(upload: Upload, policy: Policy) -> float | None:
+    """Return until when the store is sure to keep an upload, or None for ever, as it keeps what is
+    finished. What is joined waits for nobody, and begins anew where it was dropped."""
+    unfinished = not upload.finished and upload.role is not Role.FINAL
+    if policy.kept_for is None or not unfinished or not upload.created:
+        return None
+    return float(math.floor(upload.created + policy.kept_for))
 
 
 # --- Whether an upload is there for a request -----------------------------------------------------
@@ -152,7 +181,9 @@ def expired(upload: Upload, policy: Policy, now: float) -> bool:
     that was promised less."""
     done = upload.finished and upload.role is not Role.PARTIAL
     lifetime = policy.expire_finished if done else policy.expire_after
-    return lifetime is not None and upload.expires is not None and now >= upload.expires
+    mortal = lifetime is not None or kept_until(upload, policy) is not None
+    expires = bounded(upload, policy).expires
+    return mortal and expires is not None and now >= expires
 
 
 def admit(action: Action, upload: Upload, policy: Policy, now: float) -> None:
@@ -181,14 +212,17 @@ def admit_append(intent: Append, upload: Upload, policy: Policy, now: float) -> 
             Reason.OFFSET, f"The upload is at {upload.offset}, not at {intent.offset}.", upload
         )
     length = _declared(intent.length, upload, policy)
-    room = _room(length, upload.offset, policy)
+    room = _room(length, upload.offset, policy.largest_deferred)
     _admit_payload(intent.payload, room, upload)
     return plan(intent.payload, upload, length, policy)
 
 
 def plan(payload: Payload, upload: Upload, length: int | None, policy: Policy) -> Plan:
-    """Say what an append that was admitted may do."""
-    room = _room(length, upload.offset, policy)
+    """Say what an append that was admitted may do.
+
+    What the store has no room for is no overrun: of a body without a length it keeps what fits.
+    """
+    room = _room(length, upload.offset, policy.max_size)
     unverified = payload.checksum is not None or payload.trailer
     may_overrun = payload.size is None and room is not None
     return Plan(
@@ -208,7 +242,7 @@ def _declared(length: int | None, upload: Upload, policy: Policy) -> int | None:
         raise Refused(Reason.LENGTH, f"The length is {upload.length} and cannot change.", upload)
     if length < upload.offset:
         raise Refused(Reason.LENGTH, f"The upload has {upload.offset} bytes already.", upload)
-    _within(length, policy, upload)
+    _within(length, policy.largest_deferred, upload)
     return length
 
 
@@ -239,7 +273,7 @@ def settle(plan: Plan, upload: Upload, received: Received, policy: Policy, now: 
         raise Refused(*VERDICTS[received.ending], upload)
     if plan.payload.checksum or plan.payload.trailer:
         _verify(upload, received)
-    return replace(
+    settled = replace(
         upload,
         offset=plan.start + received.count,
         length=plan.length,
@@ -247,6 +281,7 @@ def settle(plan: Plan, upload: Upload, received: Received, policy: Policy, now: 
         foreign=False,
         expires=expiry(policy.expire_after, now) if received.count else upload.expires,
     )
+    return bounded(settled, policy) if received.count else settled
 
 
 def _verify(upload: Upload, received: Received) -> None:
@@ -271,10 +306,13 @@ def acknowledge(upload: Upload, received: Received) -> None:
 
 def finish(upload: Upload, policy: Policy, now: float, *, announced: bool = False) -> Upload:
     """Return the record of an upload that is complete, as finished, and as announced where there
-    is nobody to tell. A partial goes on expiring like an unfinished upload (D7)."""
+    is nobody to tell. A partial goes on expiring like an unfinished upload (D7), but for the store,
+    which keeps it now."""
     expires = upload.expires
     if upload.role is not Role.PARTIAL:
         expires = expiry(policy.expire_finished, now)
+    elif kept_until(upload, policy) is not None:
+        expires = expiry(policy.expire_after, now)
     return replace(
         upload, finished=True, announced=announced, pending=None, foreign=False, expires=expires
     )
@@ -293,8 +331,8 @@ def review_final(final: Upload, partials: Sequence[Upload | None], policy: Polic
     if len(present) < len(partials) or any(_lost(partial, final) for partial in present):
         return bereft(final)
     length = joined_length(present)
-    if length is not None and policy.max_size is not None and length > policy.max_size:
-        return replace(final, failed=f"Joined it would have more than {policy.max_size} bytes.")
+    if length is not None and policy.largest is not None and length > policy.largest:
+        return replace(final, failed=f"Joined it would have more than {policy.largest} bytes.")
     return replace(final, length=length)
 
 
@@ -342,6 +380,11 @@ def admit_download(
     except ValueError:
         raise Refused(Reason.RANGE, "The range lies outside the upload.", upload) from None
     return whole if asked is None else Downloaded(upload, *asked, ranged=True)
+
+
+def redirects(found: Downloaded, policy: Policy) -> bool:
+    """Whether a download that was admitted is to be had elsewhere; an empty one never is."""
+    return policy.redirect and found.upload.offset > 0
 
 
 def _matches(condition: str, tag: str) -> bool:

@@ -60,6 +60,7 @@ class Upload:
         pending: where bytes begin that may have to be taken back; no byte from there on counts.
         fence: the number of the last lease under which it was written.
         foreign: whether the record was written by tusd and not yet by us.
+        key: what a listener had its bytes called in the store, or None for what its id says.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Upload:
     pending: int | None = None
     fence: int = 0
     foreign: bool = False
+    key: str | None = None
 
     @property
     def complete(self) -> bool:

@@ -107,10 +107,20 @@ class Disk:
         directory: whose pace counts.
         threads: how many calls may be in threads at once; more wait for one to end.
         long_threads: the same for ``at_length``, which must not take the others' threads.
+        inline_limit: how many seconds a call on the event loop may take. Where other threads run
+            Python, waiting for the interpreter looks like waiting for the disk.
     """
 
-    def __init__(self, directory: str, *, threads: int = 8, long_threads: int = 2) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        threads: int = 8,
+        long_threads: int = 2,
+        inline_limit: float = INLINE_LIMIT,
+    ) -> None:
         self._pace = pace_of(directory)
+        self._inline_limit = inline_limit
         self._pool = ThreadPoolExecutor(threads, "vectus-disk")
         self._long = ThreadPoolExecutor(long_threads, "vectus-join")
 
@@ -127,7 +137,7 @@ class Disk:
         finally:
             # A call that only waited for a busy processor says nothing of the disk.
             took = monotonic() - started
-            if took > INLINE_LIMIT and _waits() != waits:
+            if took > self._inline_limit and _waits() != waits:
                 self._pace.slacken(REST * took)
 
     def hop(self, work: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Literal
 
+from vectus.contracts import Lease
 from vectus.errors import RecordBroken, StoreError, UploadNotFound
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Role, Upload
@@ -21,6 +22,7 @@ from vectus.stores.disk import Disk, settled
 from vectus.stores.durable import Durability
 from vectus.stores.folder import Folder, map_errors
 from vectus.stores.joining import Join
+from vectus.stores.reach import Reach
 from vectus.stores.sink import FileSink
 from vectus.stores.walk import Walk
 
@@ -96,6 +98,7 @@ class FileStore:
         durability: what is on stable storage when a request is answered: ``"finish"`` (all of a
             finished upload), ``"always"`` (all that was acknowledged), or ``"none"``.
         threads: how many calls to a slow disk may wait at once.
+        reach: who else uses the directory; the processes of this machine, unless it is said.
 
     Raises:
         ConfigurationError: the directory cannot be made or written to.
@@ -107,8 +110,9 @@ class FileStore:
         durability: Literal["none", "finish", "always"] = "finish",
         *,
         threads: int = 8,
+        reach: Reach | None = None,
     ) -> None:
-        self._folder = Folder(os.fspath(directory), Durability(durability))
+        self._folder = Folder(os.fspath(directory), Durability(durability), reach)
         self._disk = Disk(self._folder.directory, threads=threads)
 
     @property
@@ -129,9 +133,9 @@ class FileStore:
         with map_errors():
             return await self._disk.run(self._folder.load, id)
 
-    def append(self, upload: Upload, plan: Plan) -> FileSink:
+    def append(self, upload: Upload, plan: Plan, lease: Lease | None = None) -> FileSink:
         """Open an upload for the bytes of a plan; see ``contracts.Store``."""
-        return FileSink(self._folder, self._disk, upload, plan)
+        return FileSink(self._folder, self._disk, upload, plan, lease)
 
     async def save(self, upload: Upload) -> None:
         """Replace the record; see ``contracts.Store``."""

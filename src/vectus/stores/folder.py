@@ -45,7 +45,7 @@ from vectus.stores.durable import (
     write_whole,
 )
 from vectus.stores.ledger import Ledger
-from vectus.stores.recall import Recall
+from vectus.stores.reach import OneMachine, Reach
 from vectus.stores.record import decode, encode, measured, place
 
 INFO = ".info"
@@ -55,12 +55,16 @@ NEW = ".new"
 """What the name of a new upload's first draft has after ``INFO``: until the draft is renamed, the
 data file beside it is its own."""
 
+WAITING = getattr(os, "O_DSYNC", os.O_SYNC)
+"""What a file is opened with whose writes wait for stable storage."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _AWAY = {
     errno.ESTALE,
     errno.ENOTCONN,
     errno.ETIMEDOUT,
     errno.EHOSTDOWN,
+    errno.ENOLCK,
     errno.EMFILE,
     errno.ENFILE,
 }
@@ -107,17 +111,20 @@ class Folder:
 
     Args:
         directory: made if it is not there.
-        durability: what to sync.
+        durability: what to sync, at least.
+        reach: who else uses it.
 
     Raises:
         ConfigurationError: it cannot be made, or not be written to.
     """
 
-    def __init__(self, directory: str, durability: Durability) -> None:
+    def __init__(self, directory: str, durability: Durability, reach: Reach | None = None) -> None:
         self.directory = os.path.abspath(directory)
-        self.durability = durability
+        self.reach = reach or OneMachine()
+        self.durability = self.reach.durability(durability)
+        self.waits = self.reach.waits and self.durability.ordered
         self.ledger = Ledger(self.directory, durability)
-        self._records = Recall(self._read)
+        self._records = self.reach.files(self._read)
         self._prepare()
         self._identity = self._identify()
         self._synced: dict[str, int] = {}  # complete ones, and when last written to
@@ -190,6 +197,20 @@ class Folder:
         """Replace a record that was found; now it is one of ours."""
         info = self._info(upload.id)
         replace_file(info, encode(upload, found.data, info), sync=sync)
+
+    def open_data(self, found: Found) -> int:
+        """Open an upload's data to write to them; ``reach.close`` closes them.
+
+        Raises:
+            LockHeld: somebody else, whose lock was lost, is still writing to them.
+        """
+        fd = os.open(found.data, os.O_WRONLY | (WAITING if self.waits else 0))
+        try:
+            self.reach.claim(fd, found.upload.id)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def remove(self, id: str) -> None:
         """Forget an upload, readable or not."""
@@ -281,7 +302,7 @@ class Folder:
         if found.upload.taken_by is not None:
             return 0
         try:
-            return os.stat(found.data).st_size
+            return self.reach.size(found.data)
         except FileNotFoundError:
             if found.upload.role is Role.FINAL and not found.upload.finished:
                 return 0  # it can still be joined

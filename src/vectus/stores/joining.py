@@ -95,9 +95,13 @@ class Join:
     def _moved(self) -> int:
         """Return how many bytes of the first partial were moved here."""
         first = self._first()
-        if first is None or os.path.lexists(first.data):
+        if first is None:
             return 0
-        return self._spans[0].stop
+        try:
+            self._folder.reach.size(first.data)
+        except FileNotFoundError:
+            return self._spans[0].stop
+        return 0
 
     def _move(self) -> int:
         """Make the first partial's file the final's, if that may be; return how many bytes are
@@ -105,7 +109,7 @@ class Join:
         first = self._first()
         if first is None or not (stop := self._spans[0].stop):
             return 0
-        if _size(first) < stop:
+        if self._size_of(first) < stop:
             raise _short(first.upload)
         try:
             os.rename(first.data, self._found.data)
@@ -185,9 +189,15 @@ class Join:
 
     def _size(self) -> int:
         try:
-            return os.stat(self._found.data).st_size
+            return self._folder.reach.size(self._found.data)
         except FileNotFoundError:
             return 0
+
+    def _size_of(self, found: Found) -> int:
+        try:
+            return self._folder.reach.size(found.data)
+        except FileNotFoundError:
+            raise UploadNotFound(found.upload.id) from None
 
 
 @contextmanager
@@ -200,13 +210,6 @@ def _opened(found: Found, flags: int = os.O_RDONLY) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _size(found: Found) -> int:
-    try:
-        return os.stat(found.data).st_size
-    except FileNotFoundError:
-        raise UploadNotFound(found.upload.id) from None
 
 
 def _short(part: Upload) -> RecordBroken:

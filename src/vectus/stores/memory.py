@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from vectus.contracts import Lease
 from vectus.errors import Overtaken, StoreError, StoreFull, UploadExists, UploadNotFound
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import ID, Role, Upload
@@ -161,7 +162,7 @@ class MemoryStore:
         """Return an upload as it is; see ``contracts.Store``."""
         return self.shelf(id).upload
 
-    def append(self, upload: Upload, plan: Plan) -> MemorySink:
+    def append(self, upload: Upload, plan: Plan, lease: Lease | None = None) -> MemorySink:
         """Open an upload for the bytes of a plan; see ``contracts.Store``."""
         return MemorySink(self, upload, plan)
 

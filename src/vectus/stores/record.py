@@ -53,7 +53,13 @@ class Kept:
 
 def encode(upload: Upload, data_path: str, info_path: str) -> bytes:
     """Word an upload as a record of ours."""
-    record = {
+    storage = {"Type": "filestore", "Path": data_path, "InfoPath": info_path}
+    return _WRITER.encode(words(upload, storage)).encode()
+
+
+def words(upload: Upload, storage: Fields) -> Fields:
+    """Return a record's words; ``storage`` says where the bytes are."""
+    return {
         "ID": upload.id,
         "Size": upload.length or 0,
         "SizeIsDeferred": upload.length is None,
@@ -62,10 +68,9 @@ def encode(upload: Upload, data_path: str, info_path: str) -> bytes:
         "IsPartial": upload.role is Role.PARTIAL,
         "IsFinal": upload.role is Role.FINAL,
         "PartialUploads": list(upload.parts) or None,
-        "Storage": {"Type": "filestore", "Path": data_path, "InfoPath": info_path},
+        "Storage": storage,
         OURS: _own(upload),
     }
-    return _WRITER.encode(record).encode()
 
 
 def decode(id: str, raw: bytes) -> Kept:
@@ -76,11 +81,23 @@ def decode(id: str, raw: bytes) -> Kept:
     """
     try:
         record = _object(_READER.decode(raw.decode("utf-8", "surrogatepass")))
-        if record.get("ID") != id:
-            raise ValueError("it names another upload")
         return _kept(id, record)
     except (ValueError, RecursionError) as error:
         raise RecordBroken(id, str(error)) from error
+
+
+def read(id: str, record: Fields) -> Upload:
+    """Read an upload out of a record's words.
+
+    Raises:
+        ValueError: they are none, or not this upload's.
+    """
+    if record.get("ID") != id:
+        raise ValueError("it names another upload")
+    own = record.get(OURS)
+    common = _common(record)
+    rest = _foreign(record, common) if own is None else _ours(_object(own))
+    return Upload(id, **common, **rest)
 
 
 def place(kept: Kept, directory: str) -> str:
@@ -117,8 +134,7 @@ def measured(upload: Upload, size: int) -> Upload:
 def differs(stored: Upload, wanted: Upload) -> bool:
     """Whether a record has to be written: whether more changed than what the data tell.
 
-    A new fence alone is not worth a write to every small request: here locks are the kernel's, and
-    are never lost.
+    A new fence alone is none: where one is needed, the sink has left it before its first byte.
     """
     moved = _records_offset(wanted) and wanted.offset != stored.offset
     return moved or _beyond(wanted) != _beyond(stored)
@@ -145,15 +161,12 @@ def _own(upload: Upload) -> dict[str, object]:
     return own
 
 
-def _kept(id: str, record: dict[str, object]) -> Kept:
+def _kept(id: str, record: Fields) -> Kept:
     storage = _maybe(_object, record.get("Storage")) or {}
     if storage.get("Type", "filestore") != "filestore":
         raise ValueError("another kind of store wrote it")
-    own = record.get(OURS)
-    common = _common(record)
-    rest = _foreign(record, common) if own is None else _ours(_object(own))
     path, info_path = (_maybe(_text, storage.get(name)) for name in ("Path", "InfoPath"))
-    return Kept(Upload(id, **common, **rest), path or None, info_path or None)
+    return Kept(read(id, record), path or None, info_path or None)
 
 
 def _common(record: dict[str, object]) -> Fields:
@@ -263,11 +276,12 @@ def _pending(value: object) -> int:
     return _count(_object(value).get("from"))
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse what some call a number."""
     raise ValueError(f"{name} is no number")
 
 
-_READER = json.JSONDecoder(parse_constant=_refuse_constant)
+_READER = json.JSONDecoder(parse_constant=refuse_constant)
 _WRITER = json.JSONEncoder(separators=(",", ":"))
 
 _beyond = attrgetter(*(name for name in _DEFAULTS if name not in {"offset", "fence"}))
@@ -287,6 +301,7 @@ _OWN: dict[str, Callable[[object], object]] = {
     "pending": _pending,
     "fence": _count,
     "offset": _count,
+    "key": _text,
 }
 """Our key's keys, and how each is read."""
 

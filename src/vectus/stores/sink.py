@@ -15,12 +15,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from vectus.errors import StoreError, StoreFull
+from vectus.contracts import Lease
+from vectus.errors import Overtaken, StoreError, StoreFull
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Upload
 from vectus.stores.disk import Disk, settled
 from vectus.stores.durable import Durability, sync_file
-from vectus.stores.folder import Folder, map_errors, refuse_overtaken
+from vectus.stores.folder import Folder, Found, map_errors, refuse_overtaken
 from vectus.stores.record import differs, measured
 
 LARGE = 2 << 20
@@ -38,6 +39,7 @@ class FileSink:
         disk: where to run what blocks.
         upload: the upload as just loaded.
         plan: what may come.
+        lease: under which it is done; None is one that cannot be lost.
     """
 
     __slots__ = (
@@ -47,18 +49,24 @@ class FileSink:
         "_fd",
         "_flight",
         "_folder",
+        "_lease",
         "_ready",
         "_revocable",
         "_start",
         "_upload",
+        "_waits",
     )
 
-    def __init__(self, folder: Folder, disk: Disk, upload: Upload, plan: Plan) -> None:
+    def __init__(
+        self, folder: Folder, disk: Disk, upload: Upload, plan: Plan, lease: Lease | None = None
+    ) -> None:
         self._folder = folder
         self._disk = disk
         self._upload = upload
         self._start = plan.start
         self._revocable = plan.revocable
+        self._lease = lease
+        self._waits = folder.waits
         self._fd = -1
         self._count = 0
         self._ready = False
@@ -72,7 +80,7 @@ class FileSink:
 
     def write(self, data: memoryview) -> Awaitable[None] | None:
         """Write a piece: here and now while the disk is fast, else in a thread."""
-        if self._disk.fast and len(data) <= LARGE:
+        if self._disk.fast and len(data) <= LARGE and not self._waits:
             self._disk.inline(self._write, data)
             return None
         self._flight = self._disk.hop(self._write, data)
@@ -115,7 +123,7 @@ class FileSink:
     def _prepares(self) -> bool:
         """Whether opening syncs something."""
         touches = self._revocable or self._upload.pending is not None or self._upload.foreign
-        return touches and self._folder.durability.ordered
+        return self._waits or (touches and self._folder.durability.ordered)
 
     def _syncs(self, upload: Upload) -> bool:
         durability = self._folder.durability
@@ -151,26 +159,35 @@ class FileSink:
 
     # What blocks.
 
+    def _check_held(self) -> None:
+        """Change nothing any more once the lock is lost. With the kernel's still held nobody else
+        could be writing; but a file server may take that one away as well."""
+        if self._lease is not None and self._lease.lost:
+            raise Overtaken(self._upload.id)
+
     def _open(self) -> None:
+        self._check_held()
         found = self._folder.find(self._upload.id)
         refuse_overtaken(found.upload, self._upload)
-        self._fd = os.open(found.data, os.O_WRONLY)
+        self._fd = self._folder.open_data(found)
         size = os.fstat(self._fd).st_size
         if size < self._start:
             raise StoreError(f"Upload {self._upload.id!r} has less than the bytes to go on from.")
         pending = self._start if self._revocable else None
         self._cut()
-        if found.upload.pending != pending or found.upload.foreign:
+        signs = self._folder.reach.signs(found.upload, self._upload)
+        if found.upload.pending != pending or found.upload.foreign or signs:
             # A foreign record must become ours before its last bytes come: it would be taken for
             # one that tusd had finished.
             record = replace(measured(found.upload, size), pending=pending, offset=self._start)
-            self._folder.write(record, found, sync=self._folder.durability.ordered)
+            self._write_record(record, found)
         self._ready = True
 
     def _write(self, data: memoryview) -> None:
         try:
             with map_errors():
                 while data:
+                    self._check_held()
                     written = os.pwrite(self._fd, data, self._start + self._count)
                     self._count += written
                     data = data[written:]
@@ -189,11 +206,13 @@ class FileSink:
         folder, upload = self._folder, _judged(upload)
         found = folder.find(upload.id)
         refuse_overtaken(found.upload, upload)
+        self._check_held()
         if upload.offset < self._start + self._count:
             os.ftruncate(self._fd, upload.offset)
         if folder.durability.of_bytes(upload):
             folder.sync_data(self._fd, upload, self._durable())
-        if differs(found.upload, upload):
+        if differs(found.upload, upload) or folder.reach.signs(found.upload, upload):
+            self._check_held()
             folder.write(upload, found, sync=folder.durability.of_record(upload))
         self._committed = True
         self._close()
@@ -212,11 +231,16 @@ class FileSink:
     def _take_back(self) -> None:
         """Cut the bytes off, then the mark. If that fails they still do not count: it stands."""
         with contextlib.suppress(OSError, StoreError):
+            self._check_held()
             found = self._folder.find(self._upload.id)
             refuse_overtaken(found.upload, self._upload)
             self._cut()
             record = replace(found.upload, pending=None, offset=self._start)
-            self._folder.write(record, found, sync=self._folder.durability.ordered)
+            self._write_record(record, found)
+
+    def _write_record(self, record: Upload, found: Found) -> None:
+        record = replace(record, fence=self._upload.fence)
+        self._folder.write(record, found, sync=self._folder.durability.ordered)
 
     def _cut(self) -> None:
         """Cut off what lies beyond the start, for good if a mark shall go that hides it now."""
@@ -228,7 +252,7 @@ class FileSink:
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._folder.reach.close(fd)
 
 
 def _judged(upload: Upload) -> Upload:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from vectus.contracts import Joins, Scans, Sink, Store, Take
+from vectus.contracts import Joins, Lease, Scans, Sink, Store, Take
 from vectus.events import Event, UploadEvent
 from vectus.protocol.exchange import Ending, Plan
 from vectus.protocol.messages import Content, Head, Headers, locate
@@ -233,10 +233,12 @@ class FaultyStore:
             return await self.inner.load(id)
 
     @asynccontextmanager
-    async def append(self, upload: Upload, plan: Plan) -> AsyncIterator[Sink]:
+    async def append(
+        self, upload: Upload, plan: Plan, lease: Lease | None = None
+    ) -> AsyncIterator[Sink]:
         """Open a sink that may fail, or fail to."""
         await self._meet("append", self._before)
-        async with self.inner.append(upload, plan) as sink:
+        async with self.inner.append(upload, plan, lease) as sink:
             await self._meet("append", self._after)
             faulty = _FaultySink(self, sink)
             try:

@@ -368,6 +368,13 @@ class LockerSuite:
         assert fences == sorted(set(fences))
         assert fences[0] > 0
 
+    async def test_a_lease_that_is_held_is_not_lost(self, both: Sequence[Locker]) -> None:
+        """A lease says by itself, on the loop and in other threads, that it is not lost."""
+        for locker in both:
+            async with locker.hold(ID) as lease:
+                assert not lease.lost
+                assert not await asyncio.to_thread(getattr, lease, "lost")
+
     async def test_retired_and_held_again(self, both: Sequence[Locker]) -> None:
         """A retired lock is held until its context ends, and can be held again after it."""
         for locker in both:

@@ -13,6 +13,8 @@ pytest-asyncio in its automatic mode::
         async def reopen(self, store):
             return MyStore()  # on what the other process left
 
+        keeps_writes = False  # if plain bytes count only once they are committed
+
 ``ScanSuite`` and ``JoinSuite``, of ``vectus.testing.joins``, are for stores that are ``Scans`` and
 ``Joins``.
 """
@@ -140,8 +142,29 @@ class Suite:
         return store
 
 
+class Held:
+    """A lease that is lost when a test says so.
+
+    Args:
+        fence: its number.
+    """
+
+    def __init__(self, fence: int) -> None:
+        self.fence = fence
+        self.lost = False
+
+    def retire(self) -> None:
+        """Do nothing."""
+
+
 class StoreSuite(Suite):
     """What is true of every store."""
+
+    keeps_writes = True
+    """Whether plain bytes count from the moment that their ``write`` is done, so that they outlive
+    the process, and a lock that was lost. Say False for a store that has to collect them first, or
+    whose writers nothing but fences keeps apart: then bytes count when they are committed, or when
+    the sink says so by itself, and those of a writer that was overtaken never do."""
 
     # --- Records ------------------------------------------------------------------------------
 
@@ -344,14 +367,16 @@ class StoreSuite(Suite):
         assert await store.load(ID) == replace(FULL, offset=0 if revocable else 4)
 
     async def test_plain_bytes_survive_a_crash(self, store: Store) -> None:
-        """D1: kill -9 loses nothing that ``write`` returned for."""
+        """D1: kill -9 loses nothing that was committed; and nothing that ``write`` returned for,
+        where that is a promise."""
         await store.create(FULL)
+        before = await put(store, ID, b"kept")
         async with AsyncExitStack() as never_left:
-            sink = await never_left.enter_async_context(store.append(FULL, plan(0)))
-            await give(sink, b"kept")
+            sink = await never_left.enter_async_context(store.append(before, plan(4)))
+            await give(sink, b", on its way")
             after = await self.reopen(store)
 
-            assert await after.load(ID) == replace(FULL, offset=4)
+            assert await after.load(ID) == replace(before, offset=16 if self.keeps_writes else 4)
 
     @pytest.mark.parametrize("revocable", [False, True])
     async def test_unverified_bytes_do_not_survive_a_crash(
@@ -388,7 +413,7 @@ class StoreSuite(Suite):
     async def test_an_overtaken_writer_cannot_commit(
         self, store: Store, *, revocable: bool
     ) -> None:
-        """A commit under an earlier lease than the record's is refused."""
+        """A commit under an earlier lease than the record's is refused, and changes nothing."""
         await store.create(FULL)
         async with store.append(FULL, plan(0, revocable=revocable)) as sink:
             await give(sink, b"late")
@@ -399,7 +424,45 @@ class StoreSuite(Suite):
 
         found = await store.load(ID)
         assert (found.fence, found.expires) == (8, FULL.expires)
-        assert found.offset == (0 if revocable else 4)
+        assert found.offset == (4 if self.keeps_writes and not revocable else 0)
+
+    async def test_an_overtaken_writer_cannot_begin(self, store: Store) -> None:
+        """An append under an earlier lease than the record's is refused before its first byte."""
+        await store.create(replace(FULL, fence=8))
+
+        with pytest.raises(Overtaken):
+            await store.append(FULL, plan(0)).__aenter__()
+        assert (await store.load(ID)).fence == 8
+
+    async def test_a_commit_has_the_number_of_its_lease(self, store: Store) -> None:
+        """Whoever was overtaken finds a later number once the later holder has committed."""
+        await store.create(FULL)
+        now = replace(FULL, fence=8)
+        async with store.append(now, plan(0), Held(8)) as sink:
+            await give(sink, b"later")
+            await sink.commit(replace(now, offset=5, expires=9.0))
+
+        assert await store.load(ID) == replace(now, offset=5, expires=9.0)
+        with pytest.raises(Overtaken):
+            await store.save(FULL)
+
+    @pytest.mark.parametrize("revocable", [False, True])
+    async def test_whoever_lost_its_lock_commits_nothing(
+        self, store: Store, *, revocable: bool
+    ) -> None:
+        """Once its lease is lost a sink changes nothing any more. A store whose lease the kernel
+        keeps need not look, and keeps what was written."""
+        await store.create(FULL)
+        lease = Held(FULL.fence)
+        async with store.append(FULL, plan(0, revocable=revocable), lease) as sink:
+            await give(sink, b"late")
+            lease.lost = True
+            if not self.keeps_writes:
+                with pytest.raises(Overtaken):
+                    await sink.commit(replace(FULL, offset=4))
+
+        found = await store.load(ID)
+        assert found.offset == (4 if self.keeps_writes and not revocable else 0)
 
     async def test_uploads_do_not_mix(self, store: Store) -> None:
         """Two uploads written in turns keep their own bytes."""

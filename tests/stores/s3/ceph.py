@@ -1,6 +1,7 @@
 """A real S3 server for the tests: a one-node Ceph RGW that keeps its objects in memory.
 
-Knows nothing of vectus. Everything is on loopback, in one folder, and ends with its context.
+Knows nothing of vectus. Everything is on loopback, in one folder, and ends with its context. A
+folder's conftest imports the fixtures that its tests use.
 """
 
 from __future__ import annotations
@@ -10,16 +11,26 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw")
 ACCESS, SECRET = "AKTEST", "SKTEST"
+
+KMS_KEY = "testkey-1"
+"""The id of a key that it can encrypt with."""
+
+LEAST_PART = 64 << 10
+"""The least a part may have at our RGW."""
 
 CONF = """\
 [global]
@@ -73,6 +84,10 @@ rgw lc debug interval = 2
 rgw gc obj min wait = 10
 rgw gc processor period = 10
 rgw gc processor max time = 5
+# A key to encrypt with, which a real one would have from elsewhere, and not over plain HTTP.
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = {kms_key}=YmluCmJvb3N0CmJvb3N0LWJ1aWxkCmNlcGguY29uZgo=
 # Parts small enough to be made by the dozen.
 rgw multipart min part size = {least_part}
 """
@@ -137,6 +152,7 @@ class Ceph:
                 mon=self._mon,
                 port=self.port,
                 least_part=self._least_part,
+                kms_key=KMS_KEY,
             )
         )
         self._start_mon()
@@ -199,3 +215,30 @@ class Ceph:
         if done.returncode:
             raise RuntimeError(f"{argv} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+
+@pytest.fixture(scope="session")
+def credentials() -> Iterator[None]:
+    """Let boto find who we are, and nothing of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", "/dev/null")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        patch.delenv("AWS_PROFILE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def rgw(credentials: None) -> Iterator[str]:
+    """The URL of a real server."""
+    if not is_here():
+        pytest.skip("Ceph's radosgw is not installed: run make outside")
+    # Ceph's sockets have names that may not be long.
+    folder = Path(tempfile.mkdtemp(prefix="rgw"))
+    try:
+        with Ceph(folder, LEAST_PART) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

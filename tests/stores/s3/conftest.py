@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import ceph
 import pytest
@@ -16,32 +13,7 @@ from s3_places import LEAST, make_place
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import S3Store
 
-
-@pytest.fixture(scope="session")
-def credentials() -> Iterator[None]:
-    """Let boto find who we are, and nothing of whoever runs the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", ceph.ACCESS)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", ceph.SECRET)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_CONFIG_FILE", "/dev/null")
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield
-
-
-@pytest.fixture(scope="session")
-def rgw(credentials: None) -> Iterator[str]:
-    """The URL of a real server."""
-    if not ceph.is_here():
-        pytest.skip("Ceph's radosgw is not installed: run make outside")
-    # Ceph's sockets have names that may not be long.
-    folder = Path(tempfile.mkdtemp(prefix="rgw"))
-    try:
-        with ceph.Ceph(folder, LEAST) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+credentials, rgw = ceph.credentials, ceph.rgw
 
 
 @pytest.fixture(scope="session")

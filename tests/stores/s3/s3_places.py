@@ -6,10 +6,11 @@ from functools import cache
 from itertools import count
 
 import boto3
+import ceph
 
 from vectus.stores.s3.place import Place
 
-LEAST = 64 << 10
+LEAST = ceph.LEAST_PART
 """The least a part may have at our RGW."""
 
 BUCKET = "vectus-tests"
@@ -20,7 +21,7 @@ _numbers = count()
 def make_place(url: str) -> Place:
     """Return a place at a server that nobody else uses."""
     make_bucket(url)
-    return Place(BUCKET, f"a prefix/{next(_numbers)}", url, "us-east-1")
+    return Place(BUCKET, f"a prefix/{next(_numbers)}", endpoint=url, region="us-east-1")
 
 
 @cache

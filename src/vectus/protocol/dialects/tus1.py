@@ -27,6 +27,7 @@ from vectus.protocol.exchange import (
     Outcome,
     Payload,
     Reason,
+    Redirected,
     Refused,
     Terminate,
     Terminated,
@@ -273,7 +274,8 @@ def _word(outcome: Outcome, head: Head, policy: Policy) -> tuple[int, tuple[Pair
             return 204, _discovered(outcome.policy, head), b""
         case Created(upload, received):
             offset = _offset(upload) if received else ()
-            return 201, (_location(upload, head), *offset, *_expires(upload, policy)), b""
+            about = (*offset, *_most(upload, policy), *_expires(upload, policy))
+            return 201, (_location(upload, head), *about), b""
         case Inspected(upload):
             return 200, _inspected(upload, policy), b""
         case Appended(upload):
@@ -282,6 +284,9 @@ def _word(outcome: Outcome, head: Head, policy: Policy) -> tuple[int, tuple[Pair
             return 204, (), b""
         case Downloaded():
             return 206 if outcome.ranged else 200, _downloaded(outcome), b""
+        case Redirected():
+            # Not 307: a POST that says it is a GET (T11) must become one.
+            return 302, (("Location", outcome.url), ("Cache-Control", "no-store")), b""
         case Unchanged(upload):
             return 304, (("ETag", upload.tag),), b""
         case Refused():
@@ -299,8 +304,8 @@ def _discovered(policy: Policy, head: Head) -> tuple[Pair, ...]:
     pairs = [("Tus-Version", VERSION)]
     if names:
         pairs.append(("Tus-Extension", ",".join(names)))
-    if policy.max_size is not None:
-        pairs.append(("Tus-Max-Size", str(policy.max_size)))
+    if policy.largest is not None:
+        pairs.append(("Tus-Max-Size", str(policy.largest)))
     if Feature.CHECKSUM in policy.features:
         pairs.append(("Tus-Checksum-Algorithm", ",".join(ALGORITHMS)))
     return tuple(pairs)
@@ -313,6 +318,7 @@ def _inspected(upload: Upload, policy: Policy) -> tuple[Pair, ...]:
         pairs.append(("Upload-Length", str(upload.length)))
     elif upload.role is not Role.FINAL:
         pairs.append(("Upload-Defer-Length", "1"))
+    pairs += _most(upload, policy)
     pairs += _verbatim("Upload-Metadata", upload.metadata)
     pairs += _verbatim("Upload-Concat", upload.concat)
     return (*pairs, *_expires(upload, policy), ("Cache-Control", "no-store"))
@@ -332,6 +338,14 @@ def _offset(upload: Upload) -> tuple[Pair, ...]:
     return (("Upload-Offset", str(upload.offset)),)
 
 
+def _most(upload: Upload, policy: Policy) -> tuple[Pair, ...]:
+    """What OPTIONS tells of all uploads, where less holds for one whose length came late."""
+    deferred = upload.length is None and upload.role is not Role.FINAL
+    if not deferred or policy.largest_deferred == policy.largest:
+        return ()
+    return (("Tus-Max-Size", str(policy.largest_deferred)),)
+
+
 def _expires(upload: Upload, policy: Policy) -> tuple[Pair, ...]:
     """C17: while it is unfinished, and as long as uploads expire here."""
     unfinished = not upload.finished or upload.role is Role.PARTIAL
@@ -342,21 +356,23 @@ def _expires(upload: Upload, policy: Policy) -> tuple[Pair, ...]:
 
 def _downloaded(outcome: Downloaded) -> tuple[Pair, ...]:
     upload, start, stop = outcome.upload, outcome.start, outcome.stop
+    kind, disposition = described(upload)
     pairs = [
         ("Content-Length", str(stop - start)),
         ("Accept-Ranges", "bytes"),
         ("ETag", upload.tag),
         ("X-Content-Type-Options", "nosniff"),
-        *_described(upload),
+        ("Content-Type", kind),
+        ("Content-Disposition", disposition),
     ]
     if outcome.ranged:
         pairs.append(("Content-Range", f"bytes {start}-{stop - 1}/{upload.offset}"))
     return tuple(pairs)
 
 
-def _described(upload: Upload) -> tuple[Pair, ...]:
-    """The type and the name from the metadata; shown inline only where a browser runs nothing of
-    it (C44), and never trusted as header data (T33)."""
+def described(upload: Upload) -> tuple[str, str]:
+    """The Content-Type and the Content-Disposition of a download, from the metadata; shown inline
+    only where a browser runs nothing of it (C44), and never trusted as header data (T33)."""
     try:
         pairs = fields.parse_metadata(upload.metadata or "")
     except ValueError:
@@ -366,8 +382,7 @@ def _described(upload: Upload) -> tuple[Pair, ...]:
     kind = given if fields.is_media_type(given) else "application/octet-stream"
     inline = kind in tables.INERT or kind.startswith(("audio/", "video/"))
     name = texts.get("filename") or texts.get("name")
-    disposition = fields.format_disposition("inline" if inline else "attachment", name)
-    return (("Content-Type", kind), ("Content-Disposition", disposition))
+    return kind, fields.format_disposition("inline" if inline else "attachment", name)
 
 
 def _refused(refused: Refused, head: Head, policy: Policy) -> tuple[int, tuple[Pair, ...], bytes]:

@@ -43,6 +43,9 @@ STATUS: dict[Reason, tuple[int, str]] = {
     Reason.DISPLACED: (423, "displaced"),
     Reason.FINISHING: (423, "finishing"),
     Reason.PINNED: (423, "being-joined"),
+    Reason.KEY: (400, "bad-key"),
+    # Not 409: clients take that for an offset, and ask again.
+    Reason.KEY_TAKEN: (403, "key-taken"),
     Reason.UNAVAILABLE: (503, "unavailable"),
     Reason.FULL: (507, "no-space"),
     Reason.SHUTDOWN: (503, "shutting-down"),

@@ -17,10 +17,12 @@ from vectus.errors import StoreError, StoreFull, StoreUnavailable, UploadNotFoun
 from vectus.protocol.upload import Upload
 from vectus.stores.s3.bucket import Readable
 from vectus.stores.s3.client import Missing, Rejected, map_errors
+from vectus.stores.s3.naming import name_of
 from vectus.stores.s3.parts import Piece, Range, choose, cut, cut_equally
+from vectus.stores.s3.pen import Writer
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.spool import BLOCK, Spool, SpoolReader
-from vectus.stores.s3.vault import Vault, headers_of
+from vectus.stores.s3.vault import Vault
 
 AT_ONCE = 4
 """How many parts are made at once."""
@@ -51,9 +53,11 @@ class Join:
     ) -> None:
         self._vault = vault
         self._bucket = vault.bucket
+        self._objects = vault.objects
         self._place = place
         self._final = final
-        self._ids = [part.id for part in parts]
+        self._name = name_of(final)
+        self._parts = parts
         self._sizes = [part.offset for part in parts]
         self._stopped = stopped
 
@@ -61,21 +65,25 @@ class Join:
         """Join, or return because of being stopped."""
         final, total = self._final, sum(self._sizes)
         self._vault.find(final.id)
-        if self._bucket.size(final.id) == total:
+        if self._objects.size(final) == total:
+            self._objects.keep_tags(final)
             return  # nothing else makes it
         self._make_sources()
         if not total:
-            self._bucket.publish(final.id, b"", headers_of(final))
+            self._objects.claims.check(final)
+            self._objects.put(final, b"")
             return
         with contextlib.suppress(Stopped):
             self._join(total)
 
     def _make_sources(self) -> None:
         """A partial may be complete without being finished yet; then it has no object."""
-        for id in dict.fromkeys(self._ids):
-            kept = self._vault.find(id)
+        for part in {part.id: part for part in self._parts}.values():
+            kept = self._vault.find(part.id)
             if not kept.upload.finished and kept.upload.taken_by is None:
-                self._vault.assemble(kept.upload, kept.state)
+                self._vault.assemble(Writer(kept.upload), kept, kept.upload)
+            if part.key is not None and self._objects.size(part) != part.offset:
+                raise UploadNotFound(part.id)
 
     def _join(self, total: int) -> None:
         multipart = self._begin()
@@ -85,17 +93,20 @@ class Join:
             multipart = self._begin()
             pieces = cut_equally(self._sizes, choose(total, self._place.part_size).size)
             made = self._make_all(multipart, pieces, self._stream)
-        self._bucket.complete(self._final.id, multipart, tuple(made))
-        if self._bucket.size(self._final.id) != total:
+        self._objects.claims.check(self._final)
+        self._objects.complete(self._final, multipart, tuple(made))
+        if self._objects.size(self._final) != total:
             raise StoreError(f"The joined upload {self._final.id!r} is not as long as its parts.")
 
     def _begin(self) -> str:
-        """Begin a multipart upload; what an earlier join had begun is dropped. It was not
-        completed, for the object is not there."""
-        before = self._vault.ledger.multipart(self._final.id)
-        if before is not None:
-            self._bucket.abort(self._final.id, before)
-        multipart = self._bucket.begin(self._final.id, headers_of(self._final))
+        """Begin a multipart upload; what earlier joins had begun is dropped, answered or not. None
+        of it was completed, for the object is not there."""
+        begun = self._vault.multiparts(self._final)
+        if noted := self._vault.ledger.multipart(self._final.id):
+            begun.add(noted)
+        for before in begun:
+            self._bucket.abort(self._name, before)
+        multipart = self._objects.begin(self._final)
         self._vault.ledger.enlist(self._final.id, self._final.parts, multipart)
         return multipart
 
@@ -106,7 +117,7 @@ class Join:
             made = self._make_all(multipart, pieces, self._copy_or_stream)
         except Rejected:
             return None
-        sizes = self._bucket.part_sizes(self._final.id, multipart)
+        sizes = self._bucket.part_sizes(self._name, multipart)
         wanted = {number: _size(piece) for number, piece in enumerate(pieces, 1)}
         return made if sizes == wanted else None
 
@@ -131,9 +142,9 @@ class Join:
     def _copy_or_stream(self, multipart: str, number: int, piece: Piece) -> str:
         if len(piece) == 1:
             (span,) = piece
-            final, source = self._final.id, self._ids[span.source]
+            name, source = self._name, name_of(self._parts[span.source])
             try:
-                return self._bucket.copy(final, multipart, number, source, span.start, span.stop)
+                return self._bucket.copy(name, multipart, number, source, span.start, span.stop)
             except Missing:
                 pass  # it is gone, or the server does not find some keys that are there
         return self._stream(multipart, number, piece)
@@ -147,16 +158,16 @@ class Join:
                 at += span.size
             data: Readable = SpoolReader(spool, at)
             try:
-                return self._bucket.send(self._final.id, multipart, number, data)
+                return self._bucket.send(self._name, multipart, number, data)
             except Missing:
                 raise StoreUnavailable("a join was taken away under way") from None
 
     def _fetch(self, span: Range, spool: Spool, at: int) -> None:
-        source, end = self._ids[span.source], at + span.size
+        source, end = self._parts[span.source], at + span.size
         try:
-            body = self._bucket.open(source, span.start, span.stop)
+            body = self._objects.open(source, span.start, span.stop)
         except Missing:
-            raise UploadNotFound(source) from None
+            raise UploadNotFound(source.id) from None
         with map_errors(), contextlib.closing(body):
             for block in iter(partial(body.read, BLOCK), b""):
                 if spool.write(memoryview(block), at) < len(block):

@@ -10,7 +10,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from vectus.protocol.upload import Role, Upload
@@ -36,6 +36,11 @@ class State:
         end: how many bytes are in parts.
         tail: how many bytes after them are in the tail object, at least.
         crc: CRC-32 of those.
+        tag: the tail object's entity tag when it was recorded last, or empty where there was none.
+            The object may outlive what counts of it.
+        turn: how often the record had been written, so that no two are alike. It tells nothing of
+            where the bytes are.
+        seen: when the multipart upload was last seen to be there, in seconds since the epoch.
     """
 
     schedule: Schedule
@@ -44,6 +49,9 @@ class State:
     end: int = 0
     tail: int = 0
     crc: int = 0
+    tag: str = field(default="", compare=False)
+    turn: int = field(default=0, compare=False)
+    seen: int = field(default=0, compare=False)
 
     @property
     def size(self) -> int:
@@ -135,11 +143,24 @@ def fate(upload: Upload, *, listed: bool, found: int | None) -> Fate:
     Args:
         upload: with the offset that counts.
         listed: whether S3 still has it.
-        found: the size of the object it becomes, or None where there is none.
+        found: the size of the object it becomes, or None where there is none. It is made of all of
+            the upload's bytes and of nothing else: a record that tells of fewer was put over a
+            later one, by a writer whose lock was lost.
     """
     if listed:
         return Fate.OPEN
-    return Fate.DONE if upload.complete and found == upload.length else Fate.GONE
+    return Fate.DONE if found is not None and found == upload.length else Fate.GONE
+
+
+def judged(upload: Upload, fate: Fate) -> Upload:
+    """Return an upload as it is after what became of its multipart upload."""
+    match fate:
+        case Fate.OPEN:
+            return upload
+        case Fate.DONE:
+            return replace(upload, offset=upload.length or 0)
+        case Fate.GONE:
+            return replace(upload, failed=LOST)
 
 
 class Way(Enum):
@@ -157,6 +178,8 @@ class Way(Enum):
 
 def way(upload: Upload, state: State) -> Way:
     """Say how a complete upload becomes an object."""
+    if upload.role is Role.FINAL and upload.length == 0:
+        return Way.PUT  # there is nothing to join
     if not own_bytes(upload):
         return Way.NONE
     if state.multipart is None or not (state.etags or state.tail):

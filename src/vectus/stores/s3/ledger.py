@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from vectus.stores.s3.bucket import JOINS, Bucket
+from vectus.stores.s3.bucket import Bucket
 from vectus.stores.s3.client import Missing
+from vectus.stores.s3.naming import JOINS
 
 
 class Ledger:

@@ -5,18 +5,25 @@ Nothing is opened in here.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from vectus.errors import ConfigurationError
 from vectus.stores.s3.parts import LARGEST, PREFERRED, SMALLEST
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}")
 _SIZE = re.compile(r"(\d+)(|[KMGT]i?B)", re.IGNORECASE)
+_ENDPOINT = re.compile(r"https?://[^\s?#@]+", re.IGNORECASE)
+_SERVER = re.compile(r"https?://[^\s/?#@]+/?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+LONGEST_LIFE = 7 * 86400
+"""For how many seconds a signature can be made to last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +42,17 @@ class Place:
         tags: of finished uploads, as in a query: ``a=1&b=2``.
         part_size: how long parts are unless the length asks for more.
         equal_parts: whether all parts of an upload but the last must have one size.
+        conditional_put: whether records are put under a condition, which the server must honour.
         spool: how many bytes may wait on this machine's disk in all.
         spool_directory: where; the system's temporary directory by default.
         parts_in_flight: how many parts are sent at once.
         parts_per_upload: the same, of one upload.
         smallest: the least the server takes for a part; only for servers that take less than S3.
+        public_endpoint: the URL at which whoever downloads reaches the server, or None where it is
+            the same.
+        link_lifetime: for how many seconds a URL that is given out can be used.
+        timeout: for how many seconds S3 may be silent before a call counts as failed.
+        long_timeout: the same, for what may take S3 minutes: copying, and putting parts together.
     """
 
     bucket: str
@@ -53,13 +66,38 @@ class Place:
     tags: str | None = None
     part_size: int = PREFERRED
     equal_parts: bool = False
+    conditional_put: bool = False
     spool: int = 2 << 30
     spool_directory: str | None = None
     parts_in_flight: int = 8
     parts_per_upload: int = 4
     smallest: int = SMALLEST
+    public_endpoint: str | None = None
+    link_lifetime: int = 300
+    timeout: float = 15.0
+    long_timeout: float = 300.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.link_lifetime <= LONGEST_LIFE:
+            raise ConfigurationError(
+                f"A URL cannot be of use for {self.link_lifetime} seconds.",
+                f"Give link_lifetime a value from 1 to {LONGEST_LIFE}.",
+            )
+        if self.endpoint is not None and not _ENDPOINT.fullmatch(self.endpoint):
+            raise ConfigurationError(
+                f"{self.endpoint} is no URL of an S3 server.",
+                "Write endpoint like https://s3.example.org.",
+            )
+        if self.public_endpoint is not None and not _SERVER.fullmatch(self.public_endpoint):
+            raise ConfigurationError(
+                f"{self.public_endpoint} is no URL of an S3 server.",
+                "Write public_endpoint like https://s3.example.org, without a path.",
+            )
+        if not 0 < self.timeout <= self.long_timeout < math.inf:
+            raise ConfigurationError(
+                "Nothing can be waited for that long.",
+                "Give timeout and long_timeout seconds above zero, the second not less.",
+            )
         if not self.smallest <= self.part_size <= LARGEST:
             raise ConfigurationError(
                 f"Parts of {self.part_size} bytes are not what S3 takes.",
@@ -77,10 +115,21 @@ class Place:
             )
 
     @property
+    def folder(self) -> str:
+        """What every key begins with."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+    @property
     def extras(self) -> dict[str, str]:
         """What S3 is told beside the bytes of a finished upload."""
-        wanted = {"StorageClass": self.storage_class, "ACL": self.acl, "Tagging": self.tags}
+        tagging = urlencode(self.tag_pairs, quote_via=quote)  # there are servers that keep a plus
+        wanted = {"StorageClass": self.storage_class, "ACL": self.acl, "Tagging": tagging}
         return {name: value for name, value in wanted.items() if value} | self.encryption
+
+    @property
+    def tag_pairs(self) -> list[tuple[str, str]]:
+        """The tags of finished uploads."""
+        return parse_qsl(self.tags or "", keep_blank_values=True)
 
     @property
     def encryption(self) -> dict[str, str]:
@@ -142,7 +191,7 @@ def _text(value: str) -> str:
     return value
 
 
-_KINDS: dict[str, Callable[[str], object]] = {"int": int, "bool": _flag}
+_KINDS: dict[str, Callable[[str], object]] = {"int": int, "float": float, "bool": _flag}
 _SIZES = {"part_size", "spool"}
 _READERS: dict[str, Callable[[str], object]] = {
     field.name: _size if field.name in _SIZES else _KINDS.get(str(field.type), _text)

@@ -19,56 +19,66 @@ OURS = common.OURS
 OUR_STATE = "s3"
 """The key, beneath ours, of where the bytes are."""
 
+_READER = json.JSONDecoder(parse_constant=common.refuse_constant)
+_WRITER = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A record as it was read: the upload as recorded, and where its bytes are."""
+    """A record as it was read: the upload as recorded, where its bytes are, and the entity tag by
+    which the record can be told from later ones."""
 
     upload: Upload
     state: State
+    tag: str = ""
 
 
 def encode(upload: Upload, state: State, bucket: str, key: str) -> bytes:
     """Word an upload as a record."""
-    record = words(upload)
-    record["Storage"] = {
-        "Type": "s3store",
-        "Bucket": bucket,
-        "Key": key,
-        "MultipartUpload": state.multipart or "",
-    }
+    record = common.words(
+        upload,
+        {
+            "Type": "s3store",
+            "Bucket": bucket,
+            "Key": key,
+            "MultipartUpload": state.multipart or "",
+        },
+    )
     record[OURS][OUR_STATE] = {
         "size": state.schedule.size,
         "step": state.schedule.step,
         "end": state.end,
         "tail": state.tail,
         "crc": state.crc,
+        "tag": state.tag,
+        "turn": state.turn,
+        "seen": state.seen,
         "parts": state.etags,
     }
-    return json.dumps(record, separators=(",", ":")).encode()
+    return _WRITER.encode(record).encode()
 
 
-def words(upload: Upload) -> dict[str, Any]:
-    """Return an upload's record in the file store's words, without where its bytes are."""
-    record: dict[str, Any] = json.loads(common.encode(upload, "", ""))
-    return record
+def metadata(upload: Upload) -> dict[str, str]:
+    """Return what an upload's metadata say, decoded."""
+    found: dict[str, str] = common.words(upload, {})["MetaData"]
+    return found
 
 
-def decode(id: str, raw: bytes) -> Kept:
+def decode(id: str, raw: bytes, tag: str = "") -> Kept:
     """Read a record.
 
     Raises:
         RecordBroken: it is not one of ours, or not this upload's.
     """
     try:
-        record = json.loads(raw)
+        record = _READER.decode(raw.decode())
         storage, own = record.pop("Storage"), record[OURS].pop(OUR_STATE)
         if storage["Type"] != "s3store":
             raise ValueError("another kind of store wrote it")
         state = _state(storage["MultipartUpload"], own)
+        return Kept(common.read(id, record), state, tag)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordBroken(id, f"{type(error).__name__}: {error}") from error
-    return Kept(common.decode(id, json.dumps(record).encode()).upload, state)
 
 
 def _state(multipart: object, own: dict[str, Any]) -> State:
@@ -83,6 +93,9 @@ def _state(multipart: object, own: dict[str, Any]) -> State:
         counts["end"],
         counts["tail"],
         counts["crc"],
+        _text(own["tag"]),
+        _count(own["turn"]),
+        _count(own["seen"]),
     )
     if len(etags) > MOST or not state.consistent:
         raise ValueError("its parts do not add up")

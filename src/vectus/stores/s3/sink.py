@@ -1,18 +1,20 @@
 """Where the bytes of one append go: into a spool file, part by part, and from there to S3.
 
-While one part is sent the next one fills. As parts are acknowledged they are recorded, unless the
-bytes may have to be taken back; what is left when the request ends becomes the tail. What follows a
-part that could not be sent does not count.
+While one part is sent the next one fills. As parts are acknowledged they are recorded, several at
+once where they come fast, unless the bytes may have to be taken back; what is left when the request
+ends becomes the tail. What follows a part that could not be sent does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from vectus.contracts import Lease
 from vectus.errors import Overtaken, StoreError, StoreFull, StoreUnavailable, UploadNotFound
 from vectus.protocol.exchange import Plan, Reason, Refused
 from vectus.protocol.upload import Upload
@@ -20,12 +22,17 @@ from vectus.stores.disk import Disk, settled
 from vectus.stores.folder import map_errors
 from vectus.stores.s3.layout import Ack, State, extended
 from vectus.stores.s3.parts import LARGEST, MOST
+from vectus.stores.s3.pen import Writer
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.record import Kept
 from vectus.stores.s3.room import Room
 from vectus.stores.s3.spool import Spool, SpoolReader
 from vectus.stores.s3.threads import Threads
 from vectus.stores.s3.vault import Rest, Vault
+
+NOTE_EVERY = 0.25
+"""Seconds between two records of one upload, unless half as many parts wait for it as may be under
+way: a record costs as much as a part does, but for the part's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,19 @@ class S3Sink:
         upload: the upload as just loaded.
         plan: what may come.
         known: its record, if it was just read.
+        lease: the upload's, or None for one that is never lost.
     """
 
-    def __init__(self, dock: Dock, upload: Upload, plan: Plan, known: Kept | None) -> None:
+    def __init__(
+        self,
+        dock: Dock,
+        upload: Upload,
+        plan: Plan,
+        known: Kept | None,
+        lease: Lease | None = None,
+    ) -> None:
         self._dock = dock
-        self._upload = upload
+        self._writer = Writer(upload, lease)
         self._plan = plan
         self._known = known
         self._count = 0
@@ -77,7 +92,10 @@ class S3Sink:
         self._next = 0
         self._acks: dict[int, Ack] = {}
         self._flights: dict[asyncio.Task[None], Piece] = {}
-        self._notes: set[asyncio.Task[None]] = set()
+        self._noting: asyncio.Task[None] | None = None
+        self._unnoted: StoreUnavailable | None = None
+        self._due = asyncio.Event()
+        self._moved = asyncio.Event()
         self._recording = asyncio.Lock()
         self._writing: asyncio.Task[None] | None = None
         self._yielding: asyncio.Task[None] | None = None
@@ -85,7 +103,6 @@ class S3Sink:
         self._error: Exception | None = None
         self._ending = False
         self._over = False
-        self._left_tail = False
         self.since = self.touched = 0.0
 
     # --- What the engine sees ---------------------------------------------------------------------
@@ -115,14 +132,12 @@ class S3Sink:
     async def __aenter__(self) -> Self:
         start, look = self._plan.start, self._dock.vault.open
         if self._known is None:
-            state = await self._dock.threads.run(look, self._upload, start, None)
+            kept = await self._dock.threads.run(look, self._writer, start, None)
         else:
-            state = look(self._upload, start, self._known)
-        self._recorded = state
-        self._mine = {state}
-        self._next = state.next
-        self._keep = start - state.end
-        self._left_tail = state.tail > 0
+            kept = look(self._writer, start, self._known)
+        self._settle(kept)
+        self._next = kept.state.next
+        self._keep = start - kept.state.end
         return self
 
     async def __aexit__(
@@ -133,8 +148,21 @@ class S3Sink:
     ) -> None:
         self._ending = True
         displaced = isinstance(error, Refused) and error.reason is Reason.DISPLACED
-        drops = self._plan.revocable or displaced
+        drops = self._plan.revocable or displaced or self._writer.lost
         await _to_its_end(self._drop() if drops or self._over else self._keep_all())
+
+    def _settle(self, kept: Kept) -> None:
+        """Take note of what the record says now."""
+        self._kept = kept
+        self._mine = {kept.state}
+        self._acks = {
+            number: ack for number, ack in self._acks.items() if number >= kept.state.next
+        }
+        self._moved.set()
+
+    @property
+    def _recorded(self) -> State:
+        return self._kept.state
 
     # --- Room -------------------------------------------------------------------------------------
 
@@ -172,7 +200,7 @@ class S3Sink:
         if self._error is None:
             async with self._recording:
                 await self._record(self._result()[0], Rest(piece.spool, piece.filled))
-            self._keep, self._left_tail = piece.filled, True
+            self._keep = piece.filled
 
     # --- Taking bytes in --------------------------------------------------------------------------
 
@@ -193,7 +221,7 @@ class S3Sink:
     def _length(self) -> int | None:
         """How long the upload will be. Its last part waits for the commit, which may make it the
         whole object."""
-        return self._upload.length if self._plan.length is None else self._plan.length
+        return self._writer.upload.length if self._plan.length is None else self._plan.length
 
     def _pour(self, piece: Piece, data: memoryview) -> None:
         with map_errors():
@@ -205,8 +233,7 @@ class S3Sink:
 
     async def _open_piece(self) -> Piece:
         """Make room for a part, and begin it with the tail if there is one."""
-        while len(self._flights) >= self._dock.place.parts_per_upload:
-            await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+        await self._clear_the_way()
         self._piece = await self._new_piece()
         try:
             await self._refill(self._piece)
@@ -218,6 +245,32 @@ class S3Sink:
         self._dock.room.enter(self)
         return self._piece
 
+    async def _clear_the_way(self) -> None:
+        """Wait until fewer parts are under way than may be. A part is, until it is recorded: a
+        crash costs no more than that."""
+        most = self._dock.place.parts_per_upload
+        while self._under_way >= most and not self._ending:
+            if self._stuck:
+                raise self._stuck
+            self._due.set()
+            self._moved.clear()
+            await self._moved.wait()
+
+    @property
+    def _under_way(self) -> int:
+        """How many parts have been launched and are not recorded. Of bytes that may have to be
+        taken back none are, before the end."""
+        recorded = 0 if self._plan.revocable else len(self._acks)
+        return len(self._flights) + recorded
+
+    @property
+    def _stuck(self) -> Exception | None:
+        """Why nothing moves any more, if so."""
+        if self._error is not None:
+            return self._error
+        idle = not self._flights and (self._noting is None or self._noting.done())
+        return self._unnoted if idle else None
+
     async def _new_piece(self) -> Piece:
         room, schedule = self._dock.room, self._recorded.schedule
         start, size = schedule.start_of(self._next), schedule.size_of(self._next)
@@ -227,7 +280,8 @@ class S3Sink:
         taken = await self._in_line
         try:
             with map_errors():
-                spool = await self._dock.disk.run(Spool, self._dock.place.spool_directory)
+                folder, lease = self._dock.place.spool_directory, self._writer.lease
+                spool = await self._dock.disk.run(Spool, folder, lease)
         except BaseException:
             room.give_back(taken)
             raise
@@ -245,7 +299,7 @@ class S3Sink:
         """Read the tail back, of which all counts but what this append has cut off."""
         if self._keep:
             vault, spool = self._dock.vault, piece.spool
-            await self._dock.threads.run(vault.fetch_tail, self._upload, self._recorded, spool)
+            await self._dock.threads.run(vault.fetch_tail, self._writer, self._kept, spool)
             piece.filled = self._keep
 
     # --- Sending ----------------------------------------------------------------------------------
@@ -257,7 +311,7 @@ class S3Sink:
         self._dock.room.leave(self)
         flight = asyncio.get_running_loop().create_task(self._carry(piece))
         self._flights[flight] = piece
-        flight.add_done_callback(self._flights.pop)
+        flight.add_done_callback(self._landed)
 
     async def _carry(self, piece: Piece) -> None:
         data = SpoolReader(piece.spool, piece.filled)
@@ -265,7 +319,7 @@ class S3Sink:
             multipart = await self._begun()
             send = self._dock.vault.send
             etag = await self._dock.threads.send(
-                send, self._upload.id, multipart, piece.number, data
+                send, self._writer.upload, multipart, piece.number, data
             )
         except Exception as error:
             self._fail(error)
@@ -275,44 +329,64 @@ class S3Sink:
             self._dock.room.give_back(piece.taken)
         self._acks[piece.number] = Ack(etag, piece.filled)
         if not self._plan.revocable:
-            note = asyncio.get_running_loop().create_task(self._note())
-            self._notes.add(note)
-            note.add_done_callback(self._notes.discard)
+            self._have_noted()
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        del self._flights[flight]
+        self._moved.set()
 
     async def _begun(self) -> str:
         """Return S3's id of the multipart upload; begin it before its first part."""
         async with self._recording:
             if self._recorded.multipart is None:
-                begin = self._dock.vault.begin
-                self._recorded = await self._dock.threads.run(
-                    begin, self._upload, self._recorded, frozenset(self._mine)
-                )
-                self._mine = {self._recorded}
+                begin, mine = self._dock.vault.begin, frozenset(self._mine)
+                self._settle(await self._dock.threads.run(begin, self._writer, self._kept, mine))
             assert self._recorded.multipart is not None
             return self._recorded.multipart
 
+    # --- Recording --------------------------------------------------------------------------------
+
+    def _have_noted(self) -> None:
+        """Have the parts recorded that have been acknowledged: from then on they survive a crash.
+        Soon, or at once if there are half as many of them as may be under way."""
+        if len(self._acks) * 2 >= self._dock.place.parts_per_upload:
+            self._due.set()
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.get_running_loop().create_task(self._note())
+
     async def _note(self) -> None:
-        """Record the parts that have been acknowledged: from now on they survive a crash. If that
-        fails for now, the end of the request tries again."""
+        """Record parts until there are no more. If that fails for now, the end of the request tries
+        again; and what the end does, needs not be done here."""
         try:
-            async with self._recording:
-                state = extended(self._recorded, self._acks)
-                if state.end > self._recorded.end and not self._over:
-                    await self._record(state, None)
-        except StoreUnavailable:
-            return
+            while self._unrecorded and not (self._ending or self._over):
+                self._due.clear()
+                async with self._recording:
+                    await self._record(extended(self._recorded, self._acks), None)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._due.wait(), NOTE_EVERY)
+        except StoreUnavailable as error:
+            self._unnoted = error
         except Exception as error:
             self._fail(error)
+        finally:
+            self._moved.set()
+
+    @property
+    def _unrecorded(self) -> bool:
+        """Whether there are parts to be recorded: acknowledged, and without a gap before them."""
+        return self._recorded.next in self._acks
 
     async def _record(self, state: State, rest: Rest | None) -> None:
         self._mine.add(state)
         note, mine = self._dock.vault.note, frozenset(self._mine)
-        self._recorded = await self._dock.threads.run(note, self._upload, state, mine, rest)
-        self._mine = {self._recorded}
+        self._settle(
+            await self._dock.threads.run(note, self._writer, self._kept, state, mine, rest)
+        )
 
     def _fail(self, error: Exception) -> None:
         """Take no more: what follows a gap would not count."""
         self._error = self._error or error
+        self._moved.set()
 
     # --- Ending -----------------------------------------------------------------------------------
 
@@ -325,16 +399,16 @@ class S3Sink:
                 self._launch(piece)
             await self._land()
         if self._error is not None:
+            self._writer.check()  # which may be why
             raise self._error
-        await self._seal(upload)
+        await self._seal(replace(self._writer, upload=upload))
 
-    async def _seal(self, upload: Upload) -> None:
+    async def _seal(self, writer: Writer) -> None:
         async with self._recording:
             self._over = True
             state, rest = self._result()
             seal, mine = self._dock.vault.seal, frozenset(self._mine)
-            self._recorded = await self._dock.threads.run(seal, upload, state, mine, rest)
-        await self._drop_left_tail()
+            await self._dock.threads.run(seal, writer, self._kept, state, mine, rest)
 
     async def _keep_all(self) -> None:
         """Keep what was taken without a commit, as far as there is no gap."""
@@ -348,7 +422,6 @@ class S3Sink:
                 state, rest = self._result()
                 if rest is not None or state.end > self._recorded.end:
                     await self._record(state, rest)
-            await self._drop_left_tail()
         finally:
             self._close_piece()
 
@@ -399,13 +472,12 @@ class S3Sink:
 
     async def _land(self) -> None:
         """Wait for every part that is on its way, and for what is being recorded."""
-        while under_way := (*self._flights, *self._notes):
-            await asyncio.wait(under_way)
+        while self._flights:
+            await asyncio.wait(self._flights)
             await asyncio.sleep(0)  # their callbacks come first
-
-    async def _drop_left_tail(self) -> None:
-        if self._left_tail and not self._recorded.tail:
-            await self._dock.threads.run(self._dock.vault.drop_tail, self._upload.id)
+        if self._noting is not None:
+            self._due.set()
+            await asyncio.wait((self._noting,))
 
     def _close_piece(self) -> None:
         piece, self._piece = self._piece, None

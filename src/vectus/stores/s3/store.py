@@ -5,18 +5,24 @@ Each makes one step of ``vault.py`` in a thread; taking bytes in is ``sink.py``'
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
-from vectus.errors import StoreUnavailable, UploadNotFound
+from vectus.contracts import Lease, Limits
+from vectus.errors import StoreError, StoreUnavailable, UploadNotFound
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Upload
 from vectus.stores.disk import Disk
 from vectus.stores.s3.bucket import Bucket, Calls
-from vectus.stores.s3.client import Gateway, Missing, map_errors
+from vectus.stores.s3.client import Gateway, Missing, Rejected, map_errors
 from vectus.stores.s3.joining import Join
+from vectus.stores.s3.lifecycle import life, rules_of, shortest
+from vectus.stores.s3.naming import check_key, mark_of
+from vectus.stores.s3.parts import LARGEST, MOST, choose
 from vectus.stores.s3.place import Place, parse
 from vectus.stores.s3.record import Kept
 from vectus.stores.s3.room import Room
@@ -28,8 +34,21 @@ from vectus.stores.s3.walk import Known, Walk
 BLOCK = 1 << 20
 """How many bytes of a download are read at once."""
 
+SCAN_EVERY = 600.0
+"""Seconds between two looks at everything: a listing costs a call for every thousand objects."""
+
 MOST_LOADED = 100
 """How many records are kept in mind between being loaded and being appended to."""
+
+
+log = logging.getLogger("vectus")
+
+PATIENCE = 0.05
+"""Seconds that a write to the spool may keep the event loop waiting before the next ones go to a
+thread. Parts are sent by threads that are in each other's way for some milliseconds at a time."""
+
+LONGEST_LINK = 8000
+"""Of how many characters a URL may be (RFC 9110, section 4.1)."""
 
 
 class S3Content:
@@ -66,13 +85,19 @@ class S3Content:
             await self._threads.run(body.close)
 
 
+def _is_of(loaded: Upload, upload: Upload) -> bool:
+    """Whether an upload is one as it was loaded, but for the lease and the time it has now."""
+    return replace(loaded, fence=upload.fence, expires=upload.expires) == upload
+
+
 def _read(body: BinaryIO, count: int) -> bytes:
     with map_errors():
         return body.read(count)
 
 
 class S3Store:
-    """Keeps uploads in a bucket: a ``Store`` that ``Scans`` and ``Joins``.
+    """Keeps uploads in a bucket: a ``Store`` that ``Scans``, ``Joins``, ``Links`` and
+    ``Trusts``, and is ``Limited``.
 
     Args:
         place: where, and how; or an ``s3://bucket/prefix?option=value`` URL.
@@ -86,30 +111,63 @@ class S3Store:
         self.place = place if isinstance(place, Place) else parse(place)
         self._gateway = gateway or Gateway(self.place)
         self._vault = Vault(Bucket(self._gateway, self.place), self.place)
-        self._threads = Threads(self.place.parts_in_flight)
-        self._disk = Disk(self.place.spool_directory or tempfile.gettempdir())
+        self._threads = Threads(self.place.parts_in_flight, patience=self.place.timeout)
+        folder = self.place.spool_directory or tempfile.gettempdir()
+        self._disk = Disk(folder, inline_limit=PATIENCE)
         self._room = Room(self.place.spool)
         self._dock = Dock(self._vault, self.place, self._threads, self._room, self._disk)
         self._loaded: dict[str, Kept] = {}
         self._known: Known = {}
 
+    def limits(self) -> Limits:
+        """Return what S3 sets; see ``contracts.Limited``. Looks for rules that abort uploads."""
+        place = self.place
+        growing = choose(None, place.part_size, grows=not place.equal_parts)
+        return Limits(LARGEST * MOST, growing.most, self._life(), SCAN_EVERY)
+
+    def _life(self) -> float | None:
+        bucket = self._vault.bucket
+        try:
+            rule = shortest(rules_of(bucket.lifecycle()), bucket.key(""))
+        except (Missing, Rejected) as error:
+            log.info("The S3 server has no rules that could abort uploads, it says: %s", error)
+            return None
+        except StoreError as error:
+            log.warning("Whether a rule of the bucket aborts uploads cannot be told: %s", error)
+            return None
+        if rule is None:
+            return None
+        log.info("A rule of the bucket limits how long uploads may take: %s", rule.words)
+        return life(rule)
+
+    def check_key(self, key: str) -> None:
+        """Judge a key that was chosen; see ``contracts.Names``."""
+        check_key(key, self.place.folder)
+
     async def create(self, upload: Upload, data: bytes = b"") -> None:
         """Keep a new upload; see ``contracts.Store``."""
-        await self._threads.run(self._vault.create, upload, data)
+        await self._threads.first(self._vault.create, upload, data)
 
     async def load(self, id: str) -> Upload:
         """Return an upload as it is; see ``contracts.Store``."""
-        kept = await self._threads.run(self._vault.load, id)
+        return await self._load(self._vault.load, id)
+
+    async def recall(self, id: str) -> Upload:
+        """Return an upload as it was a moment ago; see ``contracts.Trusts``."""
+        return await self._load(self._vault.recall, id)
+
+    async def _load(self, load: Callable[[str], Kept], id: str) -> Upload:
+        kept = await self._threads.first(load, id)
         if len(self._loaded) >= MOST_LOADED:
             self._loaded.clear()
         self._loaded[id] = kept
         return kept.upload
 
-    def append(self, upload: Upload, plan: Plan) -> S3Sink:
+    def append(self, upload: Upload, plan: Plan, lease: Lease | None = None) -> S3Sink:
         """Open an upload for the bytes of a plan; see ``contracts.Store``."""
         kept = self._loaded.pop(upload.id, None)
-        known = kept if kept is not None and kept.upload == upload else None
-        return S3Sink(self._dock, upload, plan, known)
+        known = kept if kept is not None and _is_of(kept.upload, upload) else None
+        return S3Sink(self._dock, upload, plan, known, lease)
 
     async def save(self, upload: Upload) -> None:
         """Replace the record; see ``contracts.Store``."""
@@ -120,6 +178,12 @@ class S3Store:
         only the tail can be read, where that is all."""
         body = await self._threads.run(self._open, upload, start, stop)
         return S3Content(self._threads, body, stop - start)
+
+    async def link(self, upload: Upload, kind: str, disposition: str) -> str | None:
+        """Return a URL of a finished upload's bytes; see ``contracts.Links``. A name may make it
+        longer than what every server takes."""
+        url = await self._threads.run(self._link, upload, kind, disposition)
+        return url if len(url) <= LONGEST_LINK else None
 
     async def remove(self, id: str) -> None:
         """Forget an upload; see ``contracts.Store``."""
@@ -156,11 +220,18 @@ class S3Store:
         """Free the bytes of a partial that was taken over; see ``contracts.Joins``."""
         await self._threads.run(self._vault.bury, id)
 
+    def _link(self, upload: Upload, kind: str, disposition: str) -> str:
+        name = self._vault.readable(upload)
+        if upload.key is not None and self._vault.objects.size(upload) is None:
+            raise UploadNotFound(upload.id)
+        return self._vault.bucket.link(name, kind, disposition)
+
     def _open(self, upload: Upload, start: int, stop: int) -> BinaryIO | None:
         name = self._vault.readable(upload)
         if start == stop:
             return None
         try:
-            return self._vault.bucket.open(name, start, stop)
+            mark = mark_of(upload) if name == upload.key else None
+            return self._vault.bucket.open(name, start, stop, mark)
         except Missing:
             raise UploadNotFound(upload.id) from None

@@ -10,9 +10,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import TypeVar, TypeVarTuple
 
+from vectus.errors import StoreUnavailable
 from vectus.stores.disk import settled
+
+SMALL = 32
+READERS = 8
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -25,17 +30,37 @@ class Threads:
         parts: how many parts are sent at once.
         small: how many other calls are made at once.
         long: how many joins are at work at once.
+        patience: seconds that the first call of a request waits for a thread.
     """
 
-    def __init__(self, parts: int, small: int = 16, long: int = 2) -> None:
+    def __init__(
+        self, parts: int, small: int = SMALL, long: int = 2, patience: float = 15.0
+    ) -> None:
         self._parts = ThreadPoolExecutor(parts, "vectus-part")
         self._small = ThreadPoolExecutor(small, "vectus-s3")
         self._long = ThreadPoolExecutor(long, "vectus-join")
-        self.readers = ThreadPoolExecutor(8, "vectus-scan")
+        self.readers = ThreadPoolExecutor(READERS, "vectus-scan")
+        self._patience = patience
 
     async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Make a few calls."""
         return await settled(asyncio.get_running_loop().run_in_executor(self._small, work, *args))
+
+    async def first(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Make the first calls of a request. Where S3 is silent and keeps all threads waiting, its
+        client is to hear of it soon, and those who come later are to have their turn.
+
+        Raises:
+            StoreUnavailable: there was no thread in time; no call was made.
+        """
+        late = monotonic() + self._patience
+
+        def unless_late(*args: *Ts) -> T:
+            if monotonic() > late:
+                raise StoreUnavailable("it keeps all threads waiting")
+            return work(*args)
+
+        return await self.run(unless_late, *args)
 
     async def send(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Send a part."""

@@ -5,25 +5,20 @@ The order of the steps is what makes a kill at any of them, or an answer that ne
 * created: the bytes first, the record last; without a record nothing is an upload.
 * appended: parts are sent, then recorded. A new tail is put over an old one only where it begins
   with the same bytes, or where the record says already that those are in a part; then it is
-  recorded. An old tail is deleted last of all.
+  recorded. An old tail is deleted once the upload is closed.
 * finished: that all bytes are there is recorded, the object is made, and only then is the finish
   recorded. Each can be repeated.
 * removed: the record goes last.
 
-Every change of a record reads it again, and refuses if somebody with a later lease wrote it, or if
-its bytes are not where the writer saw them: then somebody else has been at work. Nobody but the
-holder of an upload's lock changes it, so this is for locks that were lost.
+That nobody else changes it meanwhile is for ``pen.py`` to see to.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from time import monotonic
-from urllib.parse import quote
 
 from vectus.errors import (
     Overtaken,
@@ -35,7 +30,7 @@ from vectus.errors import (
 )
 from vectus.protocol.upload import ID, Role, Upload
 from vectus.stores.s3 import parts
-from vectus.stores.s3.bucket import INFO, TAIL, Bucket, Readable, Unfinished
+from vectus.stores.s3.bucket import Bucket, Readable, Unfinished
 from vectus.stores.s3.client import Missing, Rejected, Taken, map_errors
 from vectus.stores.s3.layout import (
     LOST,
@@ -43,25 +38,22 @@ from vectus.stores.s3.layout import (
     Fate,
     State,
     Way,
-    counted,
     fate,
     in_doubt,
+    judged,
     own_bytes,
     tail_in_the_way,
     way,
 )
 from vectus.stores.s3.ledger import Ledger
+from vectus.stores.s3.naming import INFO, TAIL, name_of
+from vectus.stores.s3.objects import Objects
+from vectus.stores.s3.pen import Pen, Writer, raised, refuse_overtaken
 from vectus.stores.s3.place import Place
-from vectus.stores.s3.record import Kept, decode, encode, words
+from vectus.stores.s3.record import Kept
+from vectus.stores.s3.sightings import Sightings
 from vectus.stores.s3.spool import BLOCK, Spool, SpoolReader
 
-SEEN_FOR = 30.0
-"""Seconds for which a multipart upload that was seen is taken to be there still. What looks sooner
-saves a call; what comes later learns that somebody has taken it away."""
-
-MOST_SEEN = 10_000
-
-_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 _MISMATCHED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 
 
@@ -93,36 +85,29 @@ class Vault:
 
     def __init__(self, bucket: Bucket, place: Place) -> None:
         self.bucket = bucket
+        self.objects = Objects(bucket)
+        self.claims = self.objects.claims
+        self._pen = Pen(bucket, self.objects)
+        self.find = self._pen.find
         self.ledger = Ledger(bucket)
         self._place = place
-        self._seen: dict[str, float] = {}
+        self.sightings = Sightings()
 
     # Records.
-
-    def find(self, id: str) -> Kept:
-        """Return what the record of an upload says, its offset as its state tells.
-
-        Raises:
-            UploadNotFound: there is none.
-            RecordBroken: it cannot be read.
-        """
-        if not ID.fullmatch(id):
-            raise UploadNotFound(id)
-        try:
-            raw = self.bucket.get(id + INFO)
-        except Missing:
-            raise UploadNotFound(id) from None
-        kept = decode(id, raw)
-        return Kept(counted(kept.upload, kept.state), kept.state)
 
     def load(self, id: str) -> Kept:
         """Return what the record says, failed if its bytes have been taken away since."""
         kept = self.find(id)
-        if not in_doubt(kept.upload, kept.state) or self._was_seen(id):
-            return kept
-        if self._fate(kept) is Fate.GONE:
-            return Kept(replace(kept.upload, failed=LOST), kept.state)
-        return kept
+        return self._ask(kept) if in_doubt(kept.upload, kept.state) else kept
+
+    def recall(self, id: str) -> Kept:
+        """Return the same, without asking S3 for parts that were there a moment ago."""
+        kept = self.find(id)
+        known = self.sightings.believes(id, kept.state.seen)
+        return self._ask(kept) if in_doubt(kept.upload, kept.state) and not known else kept
+
+    def _ask(self, kept: Kept) -> Kept:
+        return replace(kept, upload=judged(kept.upload, self._fate(kept)))
 
     def create(self, upload: Upload, data: bytes) -> None:
         """Keep a new upload with its first bytes, or nothing of it."""
@@ -131,26 +116,37 @@ class Vault:
         tail = b"" if upload.finished else data
         state = State(self._schedule(upload), tail=len(tail), crc=zlib.crc32(tail))
         begun = False
+        self._take_key(upload)
         try:
-            self._put_first(upload, data)
+            tag = self._put_first(upload, data)
             begun = True
-            self._write_new(upload, state)
+            self._pen.create(upload, replace(state, tag=tag))
         except Taken:
             if begun and upload.finished:
-                self.bucket.delete(upload.id)  # it was put where nothing was
+                self.objects.delete(upload)  # it was put where nothing was
             raise UploadExists(upload.id) from None
         except StoreError:
             self._undo(upload)
             raise
+        if upload.finished:
+            self.claims.drop(upload)
 
-    def _put_first(self, upload: Upload, data: bytes) -> None:
-        """Put what a record that is about to be made will count on."""
+    def _take_key(self, upload: Upload) -> None:
+        try:
+            self.claims.take(upload)
+        except StoreUnavailable:
+            self.claims.drop(upload)
+            raise
+
+    def _put_first(self, upload: Upload, data: bytes) -> str:
+        """Put what a record that is about to be made will count on; return a tail's entity tag."""
         if upload.role is Role.FINAL:
             self.ledger.enlist(upload.id, upload.parts)
         elif upload.finished:
-            self.bucket.publish_new(upload.id, data, headers_of(upload))
+            self.objects.put_new(upload, data)
         elif data:
-            self.bucket.put_new(upload.id + TAIL, data)
+            return self.bucket.put_new(upload.id + TAIL, data)
+        return ""
 
     def _undo(self, upload: Upload) -> None:
         """Delete what a creation left that failed, if it is sure that it did: its last answer may
@@ -159,16 +155,20 @@ class Vault:
             if self.bucket.size(upload.id + INFO) is None:
                 if upload.role is Role.FINAL:
                     self.ledger.strike(upload.id)
-                self.bucket.delete(upload.id if upload.finished else upload.id + TAIL)
+                if upload.finished:
+                    self.objects.delete(upload)
+                else:
+                    self.bucket.delete(upload.id + TAIL)
+                self.claims.drop(upload)
 
     def save(self, upload: Upload) -> None:
         """Replace a record; make the object of an upload that is finished now."""
-        kept = self.find(upload.id)
-        _refuse_overtaken(kept.upload, upload)
-        finishes = upload.finished and not kept.upload.finished
-        self._write(upload, self._finish(upload, kept.state) if finishes else kept.state)
-        if finishes and kept.state.tail:
-            self.drop_tail(upload.id)
+        kept, writer = self.find(upload.id), Writer(upload)
+        refuse_overtaken(kept.upload, upload)
+        if upload.finished and not kept.upload.finished:
+            self._finish(writer, kept, upload)
+        else:
+            self._pen.write(writer, kept, upload, kept.state)
         if upload.role is Role.FINAL and (upload.finished or upload.failed is not None):
             self.ledger.strike(upload.id)
 
@@ -176,8 +176,10 @@ class Vault:
         """Forget an upload, readable or not, and all that S3 has of it."""
         kept = self._find_anything(id)
         self._abort_all(id, kept)
-        for name in (id, id + TAIL):
-            self.bucket.delete(name)
+        upload = kept.upload if kept else Upload(id)
+        self.objects.delete(upload)
+        self.bucket.delete(id + TAIL)
+        self.claims.drop(upload)
         if kept is None or kept.upload.role is Role.FINAL:
             self.ledger.strike(id)
         self.bucket.delete(id + INFO)
@@ -192,10 +194,10 @@ class Vault:
         if not ID.fullmatch(upload.id):
             raise UploadNotFound(upload.id)
         if upload.finished and upload.offset:
-            return upload.id
+            return name_of(upload)
         kept = self.find(upload.id)
         if kept.upload.finished or not own_bytes(kept.upload):
-            return upload.id
+            return name_of(upload)
         if kept.state.etags:
             raise StoreError(f"Upload {upload.id!r} is not finished, so it cannot be read yet.")
         return upload.id + TAIL
@@ -205,7 +207,7 @@ class Vault:
         with contextlib.suppress(UploadNotFound):
             kept = self.find(id)
             if kept.upload.taken_by is not None:
-                self.bucket.delete(id)
+                self.objects.delete(kept.upload)
                 self.bucket.delete(id + TAIL)
 
     def finals(self, part: str) -> list[str]:
@@ -224,23 +226,23 @@ class Vault:
 
     # Appends.
 
-    def open(self, writer: Upload, start: int, known: Kept | None) -> State:
-        """Return where the bytes of an upload are that is to be appended to."""
+    def open(self, writer: Writer, start: int, known: Kept | None) -> Kept:
+        """Return the record, and where its bytes are, of an upload that is to be appended to."""
         kept = known or self.find(writer.id)
-        _refuse_overtaken(kept.upload, writer)
+        refuse_overtaken(kept.upload, writer.upload)
         if not kept.state.end <= start <= kept.state.size:
             problem = f"cannot go on from {start}, it has {kept.state.end} and a tail"
             raise StoreError(f"Upload {writer.id!r} {problem}.")
-        return kept.state
+        return kept
 
-    def fetch_tail(self, writer: Upload, state: State, spool: Spool) -> None:
+    def fetch_tail(self, writer: Writer, kept: Kept, spool: Spool) -> None:
         """Read the tail into a spool.
 
         Raises:
             StoreUnavailable: it is not there any more, or not what it was; the record says so now.
         """
-        if self._pour_tail(writer.id, state, spool) != state.crc:
-            self.note(writer, replace(state, tail=0, crc=0), {state})
+        if self._pour_tail(writer.id, kept.state, spool) != kept.state.crc:
+            self.note(writer, kept, replace(kept.state, tail=0, crc=0), {kept.state})
             raise StoreUnavailable(f"the tail of upload {writer.id} is gone; it is shorter now")
 
     def _pour_tail(self, id: str, state: State, spool: Spool) -> int | None:
@@ -261,126 +263,188 @@ class Vault:
                 at += len(block)
         return spool.crc(at) if at == state.tail else None
 
-    def begin(self, writer: Upload, state: State, mine: Collection[State]) -> State:
+    def begin(self, writer: Writer, kept: Kept, mine: Collection[State]) -> Kept:
         """Begin a multipart upload, and record it before any part is sent."""
-        stored = self.check(writer, mine)
-        begun = replace(state, multipart=self.bucket.begin(writer.id, headers_of(stored.upload)))
-        return self._write(_raised(stored.upload, writer), begun)
+        kept = self._pen.check(writer, kept, mine)
+        multipart = self.objects.begin(kept.upload)
+        self.sightings.saw(writer.id)
+        try:
+            begun = self._dated(writer.id, replace(kept.state, multipart=multipart))
+            return self._pen.write(writer, kept, raised(kept.upload, writer), begun, mine)
+        except (Overtaken, UploadNotFound):
+            self.bucket.abort(name_of(kept.upload), multipart)
+            raise
 
-    def send(self, id: str, multipart: str, number: int, data: Readable | bytes) -> str:
+    def send(self, upload: Upload, multipart: str, number: int, data: Readable | bytes) -> str:
         """Send a part; return its entity tag."""
         try:
-            etag = self.bucket.send(id, multipart, number, data)
+            etag = self.bucket.send(name_of(upload), multipart, number, data)
         except Missing as error:
-            self._seen.pop(id, None)
-            raise StoreUnavailable(f"the parts of upload {id} have been taken away") from error
-        self._saw(id)
+            self.sightings.doubt(upload.id)
+            raise StoreUnavailable(f"the parts of {upload.id} have been taken away") from error
+        self.sightings.saw(upload.id)
         return etag
 
-    def check(self, writer: Upload, mine: Collection[State]) -> Kept:
-        """Read the record of an upload that is about to be changed.
+    def note(
+        self,
+        writer: Writer,
+        kept: Kept,
+        state: State,
+        mine: Collection[State],
+        rest: Rest | None = None,
+    ) -> Kept:
+        """Record how far an upload is; nothing else of its record changes.
+
+        Args:
+            writer: who does.
+            kept: the record as it was seen last.
+            state: where the bytes are now, but for the rest.
+            mine: what else it may say by now, as answers can be lost.
+            rest: the bytes that shall be the tail.
+
+        Returns:
+            The record as it is now.
 
         Raises:
             Overtaken: somebody else has changed it.
         """
-        kept = self.find(writer.id)
-        _refuse_overtaken(kept.upload, writer)
-        if kept.state not in mine:
-            raise Overtaken(writer.id)
-        return kept
-
-    def note(
-        self, writer: Upload, state: State, mine: Collection[State], rest: Rest | None = None
-    ) -> State:
-        """Record how far an upload is; nothing else of its record changes. Return the new state."""
-        stored = self.check(writer, mine)
-        return self._keep(_raised(stored.upload, writer), stored.state, state, rest)
+        kept = self._pen.check(writer, kept, mine)
+        return self._keep(writer, kept, raised(kept.upload, writer), state, mine, rest)
 
     def seal(
-        self, upload: Upload, state: State, mine: Collection[State], rest: Rest | None
-    ) -> State:
-        """Make ``upload`` the record, with the parts of ``state`` and the rest as its bytes; make
-        its object if it is finished. Return where its bytes are now."""
-        stored = self.check(upload, mine)
-        upload = replace(upload, pending=None)
+        self,
+        writer: Writer,
+        kept: Kept,
+        state: State,
+        mine: Collection[State],
+        rest: Rest | None,
+    ) -> Kept:
+        """Make the writer's upload the record, with the parts of ``state`` and the rest as its
+        bytes; make its object if it is finished. See ``note``."""
+        kept = self._pen.check(writer, kept, mine)
+        upload = replace(writer.upload, pending=None)
         if upload.finished and state.multipart is None and (rest or not state.tail):
-            self.bucket.publish(upload.id, rest.data if rest else b"", headers_of(upload))
-            return self._write(upload, State(state.schedule))
+            kept = self._publish(writer, kept, upload, rest.data if rest else b"")
+            return self._close(writer, kept, upload)
         recorded = replace(upload, finished=False, announced=False)
-        state = self._keep(recorded, stored.state, state, rest)
-        return self._write(upload, self._finish(upload, state)) if upload.finished else state
+        kept = self._keep(writer, kept, recorded, state, mine, rest)
+        return self._finish(writer, kept, upload) if upload.finished else kept
 
-    def _keep(self, upload: Upload, stored: State, state: State, rest: Rest | None) -> State:
+    def _keep(
+        self,
+        writer: Writer,
+        kept: Kept,
+        upload: Upload,
+        state: State,
+        mine: Collection[State],
+        rest: Rest | None,
+    ) -> Kept:
+        state = self._dated(upload.id, state)
         if rest is not None and rest.size:
             wanted = replace(state, tail=rest.size, crc=rest.spool.crc(rest.size))
-            if tail_in_the_way(stored, wanted):
-                self._write(upload, state)
-            self.bucket.put(upload.id + TAIL, rest.data)
-            state = wanted
-        return self._write(upload, state)
+            if tail_in_the_way(kept.state, wanted):
+                kept = self._pen.write(writer, kept, upload, state, mine)
+            kept, tag = self._pen.put_tail(writer, kept, SpoolReader(rest.spool, rest.size))
+            state = replace(wanted, tag=tag)
+        try:
+            return self._pen.write(writer, kept, upload, state, mine)
+        except UploadNotFound:
+            self.drop_tail(upload.id)  # it was removed meanwhile
+            raise
+
+    def _dated(self, id: str, state: State) -> State:
+        return replace(state, seen=self.sightings.last(id, state.seen))
 
     def drop_tail(self, id: str) -> None:
-        """Delete a tail whose bytes are elsewhere. If that fails it is in nobody's way."""
+        """Delete the tail of an upload that is closed. If that fails it is in nobody's way.
+
+        While it can be appended to, nobody does: whoever lost its lock would delete another's.
+        """
         with contextlib.suppress(StoreError):
             self.bucket.delete(id + TAIL)
 
     # Finishing.
 
-    def assemble(self, upload: Upload, state: State) -> None:
+    def assemble(self, writer: Writer, kept: Kept, upload: Upload) -> Kept:
         """Make the object of an upload all of whose bytes are recorded; again if need be.
 
         Raises:
             StoreError: it can never be made; the record says so now.
         """
-        match way(upload, state):
+        match way(upload, kept.state):
             case Way.PUT:
-                with self._tail(upload, state) as data:
-                    self.bucket.publish(upload.id, data, headers_of(upload))
+                with self._tail(writer, kept) as data:
+                    return self._publish(writer, kept, upload, data)
             case Way.LAST_PART:
-                with self._tail(upload, state) as data:
-                    self._complete(upload, state, data)
+                with self._tail(writer, kept) as data:
+                    self._complete(writer, kept, upload, data)
             case Way.COMPLETE:
-                self._complete(upload, state, None)
+                self._complete(writer, kept, upload, None)
+        return kept
 
-    def _finish(self, upload: Upload, state: State) -> State:
-        """Make the object; return what is still to be known of how it was made."""
-        self.assemble(upload, state)
-        return State(state.schedule, state.multipart)
+    def _finish(self, writer: Writer, kept: Kept, upload: Upload) -> Kept:
+        """Make the object, and record that the upload is finished."""
+        return self._close(writer, self.assemble(writer, kept, upload), upload)
+
+    def _close(self, writer: Writer, kept: Kept, upload: Upload) -> Kept:
+        """Record an upload as finished, with what is still to be known of how it was made."""
+        state = kept.state
+        try:
+            closed = self._pen.write(writer, kept, upload, State(state.schedule, state.multipart))
+        except UploadNotFound:
+            self.objects.delete(upload)  # it was removed meanwhile
+            raise
+        self.claims.drop(upload)
+        if state.tail or state.tag:
+            self.drop_tail(upload.id)
+        return closed
+
+    def _publish(self, writer: Writer, kept: Kept, upload: Upload, data: Readable | bytes) -> Kept:
+        """Make the object of an upload in one piece."""
+        return self._pen.publish(writer, kept, upload, data)
 
     @contextlib.contextmanager
-    def _tail(self, upload: Upload, state: State) -> Iterator[Readable | bytes]:
-        if not state.tail:
+    def _tail(self, writer: Writer, kept: Kept) -> Iterator[Readable | bytes]:
+        if not kept.state.tail:
             yield b""
             return
         with contextlib.closing(Spool(self._place.spool_directory)) as spool:
-            self.fetch_tail(upload, state, spool)
-            yield Rest(spool, state.tail).data
+            self.fetch_tail(writer, kept, spool)
+            yield Rest(spool, kept.state.tail).data
 
-    def _complete(self, upload: Upload, state: State, last: Readable | bytes | None) -> None:
+    def _complete(
+        self, writer: Writer, kept: Kept, upload: Upload, last: Readable | bytes | None
+    ) -> None:
+        state = kept.state
         assert state.multipart is not None
-        self._seen.pop(upload.id, None)
+        self.sightings.doubt(upload.id)
+        self.claims.check(upload)
+        writer.check()
         etags = state.etags
         try:
             if last is not None:
-                etags += (self.bucket.send(upload.id, state.multipart, state.next, last),)
-            self.bucket.complete(upload.id, state.multipart, etags)
+                name = name_of(upload)
+                etags += (self.bucket.send(name, state.multipart, state.next, last),)
+                writer.check()
+            self.objects.complete(upload, state.multipart, etags)
         except Missing:
-            if self.bucket.size(upload.id) != upload.length:
+            if self.objects.size(upload) != upload.length:
                 raise StoreUnavailable(LOST) from None  # whoever looks next sees that it failed
+            self.objects.keep_tags(upload)
         except Rejected as error:
             if error.code in _MISMATCHED:
-                unfinished = replace(upload, finished=False, announced=False)
-                self._write(replace(unfinished, failed=MISMATCH), state)
+                failed = replace(upload, finished=False, announced=False, failed=MISMATCH)
+                self._pen.write(writer, kept, failed, state)
             raise
 
     def _fate(self, kept: Kept) -> Fate:
         """Look at S3 for what became of the multipart upload of an upload that is not finished."""
-        id, multipart = kept.upload.id, kept.state.multipart
-        if multipart is not None and self.bucket.is_open(id, multipart):
-            self._saw(id)
+        name, multipart = name_of(kept.upload), kept.state.multipart
+        if multipart is not None and self.bucket.is_open(name, multipart):
+            self.sightings.saw(kept.upload.id)
             return Fate.OPEN
-        found = self.bucket.size(id) if kept.upload.complete else None
-        return fate(kept.upload, listed=False, found=found)
+        self.sightings.doubt(kept.upload.id)
+        return fate(kept.upload, listed=False, found=self.objects.size(kept.upload))
 
     # Removing.
 
@@ -397,12 +461,25 @@ class Vault:
         """Abort every multipart upload of just this upload's object, recorded or not: one whose
         beginning was never answered is known to S3 alone. Never the one that was completed."""
         recorded = kept.state.multipart if kept else None
-        wanted = {each.multipart for each in self._unfinished(id) if each.name == id}
+        upload = kept.upload if kept else Upload(id)
+        wanted = self.multiparts(upload)
         if recorded is not None:
             completed = kept is not None and self._was_completed(kept)
             wanted = wanted - {recorded} if completed else wanted | {recorded}
         for multipart in wanted:
-            self.bucket.abort(id, multipart)
+            self.bucket.abort(name_of(upload), multipart)
+
+    def multiparts(self, upload: Upload) -> set[str]:
+        """Return the multipart uploads that can only be this upload's. Under a key that was chosen
+        there may be others', so that what nobody recorded is left to the bucket's rules."""
+        if upload.key is None:
+            return {
+                each.multipart for each in self._unfinished(upload.id) if each.name == upload.id
+            }
+        if upload.role is not Role.FINAL or self.objects.size(upload) is not None:
+            return set()
+        noted = self.ledger.multipart(upload.id)
+        return {noted} if noted else set()
 
     def _unfinished(self, id: str) -> list[Unfinished]:
         try:
@@ -412,53 +489,11 @@ class Vault:
 
     def _was_completed(self, kept: Kept) -> bool:
         return kept.upload.finished or (
-            kept.upload.complete and self.bucket.size(kept.upload.id) is not None
+            kept.upload.complete and self.objects.size(kept.upload) is not None
         )
 
     # Small things.
 
-    def _write(self, upload: Upload, state: State) -> State:
-        self.bucket.put(upload.id + INFO, self._word(upload, state))
-        return state
-
-    def _write_new(self, upload: Upload, state: State) -> None:
-        self.bucket.put_new(upload.id + INFO, self._word(upload, state))
-
-    def _word(self, upload: Upload, state: State) -> bytes:
-        key = self.bucket.key(upload.id)
-        return encode(replace(upload, foreign=False), state, self.bucket.name, key)
-
     def _schedule(self, upload: Upload) -> parts.Schedule:
         place = self._place
         return parts.choose(upload.length, place.part_size, grows=not place.equal_parts)
-
-    def _saw(self, id: str) -> None:
-        if len(self._seen) >= MOST_SEEN:
-            self._seen.clear()
-        self._seen[id] = monotonic()
-
-    def _was_seen(self, id: str) -> bool:
-        return self._seen.get(id, -SEEN_FOR) > monotonic() - SEEN_FOR
-
-
-def _refuse_overtaken(stored: Upload, writer: Upload) -> None:
-    if stored.fence > writer.fence:
-        raise Overtaken(writer.id)
-
-
-def _raised(stored: Upload, writer: Upload) -> Upload:
-    """Return a record as it is, under the writer's lease; what was pending has been cut off."""
-    return replace(stored, fence=max(stored.fence, writer.fence), pending=None)
-
-
-def headers_of(upload: Upload) -> dict[str, str]:
-    """Return what the metadata say of the object: its type, and its name."""
-    metadata = words(upload)["MetaData"]
-    kinds = (metadata.get(name) for name in ("filetype", "type", "contentType"))
-    names = (metadata.get(name) for name in ("filename", "name"))
-    headers = {}
-    if (kind := next(filter(None, kinds), None)) and _TYPE.fullmatch(kind):
-        headers["ContentType"] = kind
-    if name := next(filter(None, names), None):
-        headers["ContentDisposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-    return headers

@@ -1,9 +1,9 @@
 """Goes through a store's records page by page: what is there, and what crashes left over.
 
 It holds no locks, so it removes only what nobody can be using: the tail of an upload that is
-closed, and what was begun an hour ago for an upload that went on without it. Nothing under other
-prefixes, and nothing that has no record of ours. A record that has not changed since the last walk
-is not read again.
+closed, and what was put or begun an hour ago and no record tells of. Nothing under other prefixes,
+and but for tails nothing without a record of ours. A record that has not changed since the last
+walk is not read again.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from vectus.errors import StoreError, StoreUnavailable
+from vectus.errors import StoreError, StoreUnavailable, UploadNotFound
 from vectus.protocol.upload import ID, Role, Upload
-from vectus.stores.s3.bucket import INFO, TAIL, Listed, Unfinished
+from vectus.stores.s3.bucket import Listed, Unfinished
 from vectus.stores.s3.client import Rejected
+from vectus.stores.s3.naming import CLAIMS, INFO, TAIL
 from vectus.stores.s3.vault import Vault
 
 OLD = 3600.0
@@ -44,6 +45,7 @@ class Walk:
         self._more: str | None = ""  # the first page
         self._noted: set[str] = set()
         self._closed: set[str] = set()
+        self._folders: frozenset[str] = frozenset()
 
     def step(self) -> list[Upload] | None:
         """Look at the next page; return the uploads in it, or None after the last."""
@@ -54,6 +56,7 @@ class Walk:
             self._noted = set(self._vault.ledger.finals())
         page = self._vault.bucket.list(after=self._more)
         self._more = page.more
+        self._folders |= page.folders
         records = [each for each in page.listed if _id(each.name, INFO)]
         uploads = [upload for upload in self._readers.map(self._read, records) if upload]
         for upload in uploads:
@@ -88,12 +91,22 @@ class Walk:
 
     def _tidy_tail(self, listed: Listed) -> None:
         """The listing is sorted, so that an upload's record comes before its tail."""
-        if (id := _id(listed.name, TAIL)) in self._closed and id is not None:
+        id = _id(listed.name, TAIL)
+        if id is not None and (id in self._closed or self._is_left(id, listed)):
             self._vault.drop_tail(id)
+
+    def _is_left(self, id: str, tail: Listed) -> bool:
+        """Whether a tail is what a creation left, or a writer that came after the removal: there is
+        no record, and none will come, as the tail is put just before it."""
+        if id in self._found or tail.modified > time.time() - OLD:
+            return False
+        return self._vault.bucket.size(id + INFO) is None
 
     def _end(self) -> None:
         for final in self._noted & self._closed:
             self._vault.ledger.strike(final)
+        if CLAIMS in self._folders:
+            self._tidy_claims()
         try:
             for each in self._vault.bucket.unfinished():
                 if self._is_orphan(each):
@@ -102,6 +115,24 @@ class Walk:
             pass  # some servers cannot list them
         self._known.clear()
         self._known.update(self._found)
+
+    def _tidy_claims(self) -> None:
+        """Forget whose the keys are to be that nobody waits for: an object is there, or there is
+        not even an upload. Nobody dropped the note, as somebody was killed."""
+        for note, id, key in self._vault.claims.listed(before=time.time() - OLD):
+            if not self._is_waited_for(id, key):
+                self._vault.claims.forget(note)
+
+    def _is_waited_for(self, id: str, key: str) -> bool:
+        try:
+            upload = self._found[id][1] if id in self._found else self._vault.find(id).upload
+        except UploadNotFound:
+            return not id  # what cannot be read is not ours to judge
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return True
+        return upload.key == key and not upload.finished and upload.failed is None
 
     def _is_orphan(self, each: Unfinished) -> bool:
         """Whether a multipart upload was begun for an upload of ours that does not know of it:

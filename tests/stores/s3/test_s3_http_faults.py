@@ -1,0 +1,241 @@
+"""Every call to S3 fails once, in every way that calls over HTTP can; then all goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import cycle, dropwhile
+
+import boto3
+import pytest
+from botocore import xform_name
+from s3_fault_stories import STORIES, Client, Story
+from s3_places import LEAST, make_place
+
+from s3proxy import (
+    Call,
+    Fault,
+    Rule,
+    S3Proxy,
+    cut,
+    cut_answer,
+    cut_request,
+    error,
+    lose_answer,
+    lost,
+    unanswered,
+)
+from vectus.stores.s3 import walk
+from vectus.stores.s3.client import Answer, Gateway
+from vectus.stores.s3.place import Place
+from vectus.stores.s3.store import S3Store
+
+AT_ONCE = 8
+SILENCE = 1.0
+"""Seconds after which a silent S3 counts as away."""
+
+READS = ("Get", "Head", "List")
+"""How operations begin that change nothing."""
+
+UNREAD: tuple[Fault, ...] = (error(), lost, cut_answer, unanswered)
+"""What can be done to those; it comes to the same, so each site has one of them."""
+
+UNDONE: tuple[Fault, ...] = (error(503, "SlowDown"), cut_request, cut)
+SILENT: tuple[Fault, ...] = (lost, unanswered)
+"""What can be done to others, besides losing the answer: each site has one of either."""
+
+
+@pytest.fixture(autouse=True)
+def short_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody knows of is swept at once, and busy machines have time."""
+    monkeypatch.setattr(walk, "OLD", -60.0)
+    monkeypatch.setattr("world.LIMIT", 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A call in a story."""
+
+    operation: str
+    name: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.name}"
+
+    def where(self, place: Place, call: Call) -> bool:
+        """Whether a call is this one of some place's."""
+        return call.key == f"{place.prefix}/{self.name}" and (
+            (call.operation, call.nth) == (self.operation, self.nth)
+        )
+
+
+def faults(story: Story, sites: Sequence[Site]) -> Iterator[tuple[Site, Fault]]:
+    """Yield what is to be done at which site of a story."""
+    unread, undone, silent = map(cycle, (UNREAD, UNDONE, SILENT))
+    for site in dropwhile(lambda site: story.since not in ("", str(site)), sites):
+        if not site.operation.startswith(READS):
+            yield from ((site, next(undone)), (site, lose_answer))
+            if not story.brief:
+                yield site, next(silent)
+        elif not story.brief:
+            yield site, next(unread)
+
+
+class Hasty(Gateway):
+    """A gateway that tries once, and does not wait for long at one site. Everywhere else it waits
+    for as long as a busy machine may take."""
+
+    def __init__(self, place: Place, site: Site | None) -> None:
+        super().__init__(place, pauses=())
+        self._site = site
+        hasty = replace(place, timeout=SILENCE, long_timeout=SILENCE)
+        self._hasty = Gateway(hasty, pauses=()) if site else self
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._start = f"{place.prefix}/"
+
+    def call(self, operation: str, **parameters: object) -> Answer:
+        name = str(parameters.get("Key", parameters.get("Prefix"))).removeprefix(self._start)
+        self._seen[operation, name] += 1
+        if self._site is not None and self._is_near(self._site, operation, name):
+            return self._hasty.call(operation, **parameters)
+        return super().call(operation, **parameters)
+
+    def _is_near(self, site: Site, operation: str, name: str) -> bool:
+        """Whether a call may be the one: what is done at once may come in another order there."""
+        same = (operation, name) == (xform_name(site.operation), site.name)
+        return same and abs(self._seen[operation, name] - site.nth) <= 1
+
+    def close(self) -> None:
+        super().close()
+        if self._hasty is not self:
+            self._hasty.close()
+
+
+@asynccontextmanager
+async def server(
+    proxy: S3Proxy, story: Story, site: Site | None = None
+) -> AsyncIterator[tuple[Place, Client]]:
+    """A client and its server at a place of their own, behind the proxy."""
+    place = replace(
+        make_place(proxy.url), smallest=LEAST, part_size=LEAST, spool=64 * LEAST, timeout=30.0
+    )
+    gateway = Hasty(place, site)
+    store = S3Store(place, gateway)
+    client = Client(store, listening=story.listening)
+    try:
+        yield place, client
+    finally:
+        await client.aclose()
+        await store.aclose()
+        gateway.close()
+
+
+async def sites(proxy: S3Proxy, story: Story) -> list[Site]:
+    """Tell a story without faults; return its calls."""
+    async with server(proxy, story) as (place, client):
+        await story.tell(client)
+        start = f"{place.prefix}/"
+        return [
+            Site(call.operation, call.key.removeprefix(start), call.nth)
+            for call in proxy.calls
+            if call.key.startswith(start)
+        ]
+
+
+async def survives(rgw: str, proxy: S3Proxy, story: Story, fault: Fault, site: Site) -> Rule:
+    """Tell a story in which a call fails, and look at what has come of it."""
+    hasty = site if fault in SILENT else None  # nobody else has to wait
+    async with server(proxy, story, hasty) as (place, client):
+        rule = proxy.fail(fault, where=lambda call: site.where(place, call))
+        try:
+            await story.tell(client)
+            rule.times = rule.fired
+            await verify(client, Bare(rgw, place))
+        except BaseException as error:
+            error.add_note(f"{site} {site.nth}: {client.answers}")
+            raise
+        return rule
+
+
+async def verify(client: Client, bare: Bare) -> None:
+    """All that was uploaded is there, once, was told once, and nothing else is left."""
+    for id, data in client.whole.items():
+        assert await client.get(id) == data
+        assert await client.finishes(id) == 1
+    for _ in range(10):
+        await client.sweep()
+        left = await asyncio.to_thread(bare.objects)
+        begun = await asyncio.to_thread(bare.unfinished)
+        if is_tidy(left, client.whole) and not begun:
+            break
+    assert not begun
+    assert is_tidy(left, client.whole), left.keys()
+    for id in {name.partition(".")[0] for name in left}:
+        await client.remove(id)
+    assert await asyncio.to_thread(bare.objects) == {}
+
+
+def is_tidy(left: Mapping[str, bytes], whole: Mapping[str, bytes]) -> bool:
+    """Whether there is nothing but finished uploads with their records. There may be more than one
+    of the same: where the answer to its creation was lost, a client has to create it again."""
+    ids = {name for name in left if not name.endswith(".info")}
+    return (
+        left.keys() == ids | {f"{id}.info" for id in ids}
+        and whole.keys() <= ids
+        and {left[id] for id in ids} <= set(whole.values())
+    )
+
+
+class Bare:
+    """What is really there, asked of S3 itself."""
+
+    def __init__(self, url: str, place: Place) -> None:
+        self._bucket, self._prefix = place.bucket, f"{place.prefix}/"
+        self._client = shared(url)
+
+    def objects(self) -> dict[str, bytes]:
+        """Every object by its name."""
+        found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix)
+        return {
+            each["Key"].removeprefix(self._prefix): self._client.get_object(
+                Bucket=self._bucket, Key=each["Key"]
+            )["Body"].read()
+            for each in found.get("Contents", ())
+        }
+
+    def unfinished(self) -> list[str]:
+        """The keys of all multipart uploads."""
+        found = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix)
+        return [each["Key"] for each in found.get("Uploads", ())]
+
+
+@cache
+def shared(url: str):
+    """A client that has time."""
+    return boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", STORIES)
+async def test_any_call_may_fail(rgw: str, name: str) -> None:
+    """Whichever call of an upload's life fails, and however: the client goes on where it is told,
+    which is never further back than before; what comes out is what was sent, its end is told once,
+    and nothing else is left."""
+    story = STORIES[name]
+    with S3Proxy(rgw) as proxy:
+        calls = await sites(proxy, story)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(site: Site, fault: Fault) -> Rule:
+            async with gate:
+                return await survives(rgw, proxy, story, fault, site)
+
+        async with asyncio.TaskGroup() as group:
+            told = [group.create_task(one(*case)) for case in faults(story, calls)]
+        rules = [task.result() for task in told]
+        assert [rule.fired for rule in rules].count(0) <= len(rules) // 4, "other calls than before"
