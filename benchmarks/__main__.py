@@ -6,10 +6,12 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 from benchmarks import known, measure, record
-from benchmarks.bench import FAILURES, FULL, QUICK, Bench, say
+from benchmarks.bench import FAILURES, FULL, QUICK, Absent, Bench, say
 from benchmarks.cases import CASES, Case
 from benchmarks.crew import Crew
 from benchmarks.ground import default, file_system, ground
@@ -32,8 +34,9 @@ def parser() -> argparse.ArgumentParser:
         "--only",
         metavar="CASE",
         action="append",
-        choices=[case.name for case in CASES],
-        help=f"only this case, can be given again: {', '.join(case.name for case in CASES)}",
+        type=cases_like,
+        help="only this case, or those of a pattern like 's3*', can be given again: "
+        + ", ".join(case.name for case in CASES),
     )
     parser.add_argument(
         "--peer",
@@ -41,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         type=known.given,
         default=[],
-        help="a server to compare with; {port} and {dir} are filled in; its URL is /files/",
+        help="a server to compare with; {port} and {dir} are filled in, or for one with uploads in "
+        "S3 {port}, {endpoint} and {bucket}; its URL is /files/",
     )
     parser.add_argument(
         "--no-peers",
@@ -66,6 +70,18 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def cases_like(pattern: str) -> list[Case]:
+    """Return the cases whose names match.
+
+    Raises:
+        ArgumentTypeError: there are none.
+    """
+    found = [case for case in CASES if fnmatch(case.name, pattern)]
+    if not found:
+        raise argparse.ArgumentTypeError(f"no case is called {pattern!r}")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen cases.
 
@@ -78,13 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("The benchmark reads /proc and needs Linux.")
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends too
-    peers = tuple({peer.name: peer for peer in [*options.found(), *options.peer]}.values())
-    chosen = [case for case in CASES if not options.only or case.name in options.only]
+    peers = {(peer.name, peer.on_s3): peer for peer in [*options.found(), *options.peer]}
+    on_s3 = tuple(peer for peer in peers.values() if peer.on_s3)
+    on_disk = tuple(peer for peer in peers.values() if not peer.on_s3)
+    chosen = list(dict.fromkeys(chain(*options.only))) if options.only else CASES
     verdicts: list[Verdict] = []
     with Crew() as crew:
         for case in chosen:
             with ground(options.dir) as folder:
-                bench = Bench(options.scale, crew, folder, peers)
+                bench = Bench(options.scale, crew, folder, on_disk, on_s3)
                 verdicts += play(bench, case, options.results)
     return int(Verdict.MISSED in verdicts)
 
@@ -97,6 +115,9 @@ def play(bench: Bench, case: Case, results: Path) -> list[Verdict]:
         say(f"  {busy:.1f} cores are busy with something else: no figure can be trusted.")
     try:
         rows = [bench.scale.judged(row) for row in case.measure(bench)]
+    except Absent as absent:
+        say(f"  {case.name} is left out: {absent}")
+        return []
     except FAILURES as failure:
         say(f"  {case.name} failed: {failure}")
         return [Verdict.MISSED]

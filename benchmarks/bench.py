@@ -22,6 +22,11 @@ from benchmarks.wire import WireError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
+
+class Absent(Exception):
+    """What a case needs is not here; the message says what."""
+
+
 FAILURES = (LoadFailed, ServerFailed, WireError, OSError)
 """What may go wrong with a contender."""
 
@@ -46,6 +51,8 @@ class Scale:
         uploads: how many uploads are open at once.
         fetches: how often a file is downloaded in a turn.
         slow: how long a slow disk is watched, after its first second.
+        stored: bytes of an upload into S3.
+        half: how many uploads into S3 are half-sent at once.
     """
 
     kind: str
@@ -58,14 +65,16 @@ class Scale:
     uploads: int
     fetches: int
     slow: float
+    stored: int
+    half: int
 
     def judged(self, row: Row) -> Row:
         """Return a row with its bound, or without one where too little was done to judge."""
         return row if self.kind == "full" else replace(row, bound=None)
 
 
-FULL = Scale("full", GIB, 8 * MIB, 512 * MIB, 5, 0.5, 16, 4000, 4, 5.0)
-QUICK = Scale("quick", 8 * MIB, MIB, 4 * MIB, 1, 0.1, 4, 40, 2, 0.5)
+FULL = Scale("full", GIB, 8 * MIB, 512 * MIB, 5, 0.5, 16, 4000, 4, 5.0, GIB, 200)
+QUICK = Scale("quick", 8 * MIB, MIB, 4 * MIB, 1, 0.1, 4, 40, 2, 0.5, 24 * MIB, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +86,14 @@ class Bench:
         crew: who does it.
         directory: where servers keep their files.
         peers: contenders other than the floor and vectus.
+        s3_peers: those that keep uploads in S3.
     """
 
     scale: Scale
     crew: Crew
     directory: Path
     peers: tuple[Contender, ...]
+    s3_peers: tuple[Contender, ...] = ()
 
     def interleaved(
         self, contenders: Sequence[Contender], one: One, rounds: int | None = None
@@ -119,7 +130,7 @@ class Bench:
         try:
             return action()
         except FAILURES as failure:
-            if name not in {peer.name for peer in self.peers}:
+            if name not in {peer.name for peer in (*self.peers, *self.s3_peers)}:
                 raise
             say(f"  {name} is left out: {str(failure).strip().splitlines()[-1]}")
             return None

@@ -10,11 +10,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.servers import Contender
+from benchmarks.table import OURS
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -24,7 +25,10 @@ FLOOR = Contender(
     language="floor",
 )
 
-PLAIN = "plain ASGI"
+PREFIX = "uploads"
+"""Of the keys in a bucket."""
+
+PLAIN, BOTO3 = "plain ASGI", "boto3"
 
 SERVE = ("serve", "{dir}", "--host", "127.0.0.1", "--port", "{port}", "--base-path", "/files/")
 
@@ -74,16 +78,27 @@ def given(text: str) -> Contender:
         ValueError: it is not of that form.
     """
     name, _, command = text.partition("=")
-    if not name or "{port}" not in command or "{dir}" not in command:
-        raise ValueError("A peer is NAME=COMMAND, with {port} and {dir} in the command.")
+    there = [place for place in (("{dir}",), ("{endpoint}", "{bucket}")) if within(place, command)]
+    if not name or "{port}" not in command or not there:
+        raise ValueError(
+            "A peer is NAME=COMMAND, with {port} and {dir} in the command, "
+            "or {port}, {endpoint} and {bucket}."
+        )
     return Contender(name, tuple(shlex.split(command)))
+
+
+def within(words: Iterable[str], text: str) -> bool:
+    """Say whether all words are in a text."""
+    return all(word in text for word in words)
 
 
 def found() -> Iterator[Contender]:
     """Find the peers that are installed where one looks first."""
     if path := shutil.which("tusd"):
-        options = "-host 127.0.0.1 -port {port} -upload-dir {dir} -base-path /files/ -verbose=false"
-        yield Contender("tusd", (path, *options.split()))
+        options = "-host 127.0.0.1 -port {port} -base-path /files/ -verbose=false"
+        yield Contender("tusd", (path, *options.split(), "-upload-dir", "{dir}"))
+        place = ("-s3-endpoint", "{endpoint}", "-s3-bucket", "{bucket}")
+        yield Contender("tusd", (path, *options.split(), *place))
     if (node := shutil.which("node")) and (modules := node_modules(node)):
         yield Contender(
             "@tus/server", (node, str(PEERS / "tus_node.mjs"), modules, "{port}", "{dir}")
@@ -121,3 +136,17 @@ def slow_floor() -> Contender:
 def slow_sink() -> Contender:
     """Return vectus with a store whose sinks sleep before each write."""
     return Contender("vectus", (*script("slow_sink"), "--port", "{port}", "--dir", "{dir}"))
+
+
+def boto3() -> Contender:
+    """Return a bare boto3, which sends parts and nothing else."""
+    options = ("--port", "{port}", "--dir", "{dir}", "--endpoint", "{endpoint}")
+    return Contender(BOTO3, (*script("s3_boto"), *options, "--bucket", "{bucket}"), "errand")
+
+
+def vectus_on_s3(name: str = OURS, **options: object) -> Contender:
+    """Return vectus with a bucket, and with options in its URL."""
+    told = "".join(f"&{key}={value}" for key, value in options.items())
+    url = f"s3://{{bucket}}/{PREFIX}?endpoint={{endpoint}}&spool_directory={{dir}}{told}"
+    serve = ("serve", url, *SERVE[2:])
+    return Contender(name, (*vectus_command(), *serve), ready="Listening on ")

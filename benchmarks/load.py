@@ -8,6 +8,7 @@ They must never measure anything of the server but how long it took to answer.
 from __future__ import annotations
 
 import math
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,16 @@ from dataclasses import dataclass
 from itertools import count, repeat
 from typing import Any, Protocol
 
-from benchmarks.wire import Answer, Connection, Target, checksum, chunks
+from benchmarks.wire import (
+    Answer,
+    Connection,
+    Target,
+    WireError,
+    checksum,
+    chunks,
+    connect,
+    receive,
+)
 
 SMALL = 4096
 """The body of a small request."""
@@ -198,6 +208,34 @@ class Probe:
         connection, upload = state
         connection.remove(upload)
         connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Work that a contender does by itself, told to in a line; it answers with one when it is
+    done."""
+
+    target: Target
+    line: str
+
+    def prepare(self) -> socket.socket:
+        """Connect."""
+        return connect(self.target)
+
+    def run(self, state: socket.socket, stopped: Stopped) -> Span:
+        """Have it done."""
+        start = time.monotonic()
+        state.sendall(f"{self.line}\n".encode())
+        answer = receive(state)
+        while not answer.endswith(b"\n"):
+            answer += receive(state)
+        if answer != b"done\n":
+            raise WireError(answer.decode())
+        return Span(start, time.monotonic())
+
+    def clean(self, state: socket.socket) -> None:
+        """Hang up."""
+        state.close()
 
 
 class Talk:

@@ -9,6 +9,7 @@ import os
 import time
 from collections import defaultdict
 from pathlib import Path
+from stat import S_ISREG
 
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 PROC = Path("/proc")
@@ -43,6 +44,26 @@ def cpu(root: int) -> float:
 def memory(root: int) -> int:
     """Return the bytes a server keeps in memory; what processes share counts once."""
     return sum(field(pid, "smaps_rollup", "Pss") for pid in tree(root))
+
+
+def resident(root: int) -> int:
+    """Return the bytes of a server that are in memory, those it shares with others in full."""
+    return sum(field(pid, "status", "VmRSS") for pid in tree(root))
+
+
+def open_files(root: int) -> int:
+    """Return the bytes that the files take up on the disk which a server has open, unlinked ones
+    among them."""
+    return sum(on_disk(entry) for pid in tree(root) for entry in (PROC / str(pid) / "fd").iterdir())
+
+
+def on_disk(path: Path) -> int:
+    """Return the bytes that a regular file takes up; of anything else, none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0
+    return status.st_blocks * 512 if S_ISREG(status.st_mode) else 0
 
 
 def peak(root: int) -> int:

@@ -14,12 +14,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from benchmarks.wire import Target
+from benchmarks.wire import Speech, Target
 
 PATIENCE = 30.0
 PR_SET_PDEATHSIG = 1
@@ -40,17 +39,24 @@ class Contender:
         language: what it speaks.
         ready: what it prints when it is ready, or nothing where listening is being ready.
         ca: the certificate file to trust, when it speaks TLS.
+        environment: what it finds in its environment besides.
     """
 
     name: str
     command: tuple[str, ...]
-    language: Literal["tus", "floor"] = "tus"
+    language: Speech = "tus"
     ready: str = ""
     ca: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def with_options(self, *options: str) -> Contender:
         """Return the same contender with more options."""
         return replace(self, command=(*self.command, *options))
+
+    @property
+    def on_s3(self) -> bool:
+        """Whether it keeps uploads in S3 and still has to be told where."""
+        return any("{endpoint}" in part for part in self.command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ def started(contender: Contender, parent: Path) -> Iterator[Server]:
         process = subprocess.Popen(
             filled(contender.command, port, files),
             cwd=ROOT,
+            env={**os.environ, **contender.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

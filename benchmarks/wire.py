@@ -26,6 +26,9 @@ from benchmarks import floor
 BLOCK = 16 << 20
 """The bytes every body is made of, again and again."""
 
+Speech = Literal["tus", "floor", "errand"]
+"""What contenders speak: tus, the floor's structs, or a line that says what to do."""
+
 PIECE = 1 << 20
 PATIENCE = 60
 """How many seconds a socket may stay silent before the run fails."""
@@ -43,7 +46,7 @@ class Target:
     """Where a server listens and how it is spoken to. ``ca`` names a certificate file for TLS."""
 
     port: int
-    language: Literal["tus", "floor"]
+    language: Speech
     path: str = "/files/"
     ca: str | None = None
 

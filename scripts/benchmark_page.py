@@ -35,9 +35,10 @@ HEAD = """\
 What `make bench` measured. Every row is one figure: a median, with the lowest and the highest round
 in brackets. The *floor* is a bare server with a thread per connection and no HTTP, in the same run:
 what the machine can do at all. A `×` column says how many times another's figure ours is, as the
-median of the rounds' ratios. Load generator and server share the cores, so throughputs hold for
-this machine only; ratios travel better. What is done in each case, and how to do it yourself, is in
-[benchmarks/README.md](../benchmarks/README.md).
+median of the rounds' ratios. Into S3 the *floor + boto3* is the sum of the floor and of a bare
+boto3 that sends the same parts from a file. Load generator and server share the cores, so
+throughputs hold for this machine only; ratios travel better. What is done in each case, and how to
+do it yourself, is in [benchmarks/README.md](../benchmarks/README.md).
 """
 
 MARKS = {"met": "✔", "missed": "✘", "open": ""}

@@ -6,7 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench
-from benchmarks.cases import checksums, clients, downloads, latency, memory, requests, throughput
+from benchmarks.cases import (
+    calls,
+    checksums,
+    clients,
+    downloads,
+    latency,
+    memory,
+    requests,
+    s3,
+    sweeps,
+    throughput,
+)
 from benchmarks.table import Row
 
 
@@ -33,4 +44,10 @@ CASES = (
     Case("client", "the client: one large file", clients.one_file),
     Case("client-small", "the client: many small files", clients.small_files),
     Case("client-slow", "the client: a slow link", clients.slow_link),
+    Case("s3", "into S3: a sink that throws parts away", s3.into_sink),
+    Case("s3-rgw", "into S3: Ceph RGW", s3.into_rgw),
+    Case("s3-memory", "into S3: 200 half-sent PATCHes", s3.half_sent),
+    Case("s3-sweep", "into S3: a new process, with many uploads there", sweeps.first_look),
+    Case("s3-calls", "into S3: calls", calls.at_s3),
+    Case("locks", "locks in Redis: commands", calls.at_redis),
 )

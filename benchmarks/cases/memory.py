@@ -63,10 +63,10 @@ def half_sent(server: Server, number: int) -> Iterator[None]:
             connection.close()
 
 
-def created(server: Server, number: int) -> list[str]:
+def created(server: Server, number: int, length: int = BODY) -> list[str]:
     """Create uploads, over a few connections that are closed again."""
     talk = Talk(server.target, min(8, number))
-    answers = talk.converse(talk.language.create(BODY) for _ in range(number))
+    answers = talk.converse(talk.language.create(length) for _ in range(number))
     talk.close()
     return [answer.upload for answer in answers]
 

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 
 from vectus import Uploads
-from vectus.contracts import Sink
+from vectus.contracts import Lease, Sink
 from vectus.locks.memory import MemoryLocker
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Upload
@@ -51,9 +51,11 @@ class SlowStore(FileStore):
     """A directory on a slow disk."""
 
     @asynccontextmanager
-    async def append(self, upload: Upload, plan: Plan) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def append(  # type: ignore[override]
+        self, upload: Upload, plan: Plan, lease: Lease | None = None
+    ) -> AsyncIterator[Any]:
         """Open an upload."""
-        async with super().append(upload, plan) as sink:
+        async with super().append(upload, plan, lease) as sink:
             yield SlowSink(sink)
 
 
