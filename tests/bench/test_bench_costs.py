@@ -77,7 +77,8 @@ def test_sizes_are_words(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0009, "0.0009 $"), (4.786, "4.79 $"), (1234.5, "1 234 $")]
+    ("value", "text"),
+    [(0.0009, "below 0.001 $"), (0.0012, "0.0012 $"), (4.786, "4.79 $"), (1234.5, "1 234 $")],
 )
 def test_prices_are_words(value, text):
     """A price has as many digits as somebody would pay."""

@@ -290,13 +290,15 @@ STORIES = {
     "created with a little": Story(begun(2 * LEAST + 5, 500), brief=True),
     "created with much": Story(begun(3 * LEAST + 5, 2 * LEAST + 9), brief=True),
     "tails": Story(plain(80_000, 10_000, 40_000, 70_000)),
-    "parts": Story(plain(4 * LEAST + 5, 2 * LEAST + 7)),
+    "parts": Story(plain(4 * LEAST + 5, 2 * LEAST + 7), brief=True),
     "exact parts": Story(plain(2 * LEAST, LEAST), brief=True),
     "checksummed": Story(plain(2 * LEAST + 9, LEAST + 9, checksummed=True), brief=True),
     "with a say": Story(plain(2 * LEAST + 9, LEAST + 9), listening=True, brief=True),
     "deferred": Story(plain(2 * LEAST + 9, LEAST + 9, deferred=True), brief=True),
     "joined by copies": Story(joined(2 * LEAST, LEAST + 1), since="PutObject .joins/upload-3"),
-    "joined by hand": Story(joined(100, LEAST, 0), since="PutObject .joins/upload-4"),
+    "joined by hand": Story(
+        joined(100, LEAST, 0), since="CreateMultipartUpload upload-4", brief=True
+    ),
     "downloaded": Story(downloaded(2 * LEAST + 5), since="GetObject upload-1"),
     "terminated": Story(terminated(3 * LEAST, LEAST + 5), since="ListMultipartUploads upload-1"),
     "terminated at its beginning": Story(

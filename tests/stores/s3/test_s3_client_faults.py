@@ -30,7 +30,7 @@ from vectus.protocol.upload import Upload
 from vectus.stores.s3.bucket import Bucket
 from vectus.stores.s3.client import PAUSES, Gateway, Missing, Rejected, Taken
 from vectus.stores.s3.place import Place, parse
-from vectus.stores.s3.spool import Spool, SpoolReader
+from vectus.stores.s3.spool import Shelf, Spool, SpoolReader
 from vectus.stores.s3.store import S3Store
 from vectus.stores.s3.threads import SMALL
 from vectus.testing.stores import ID, pattern, plan
@@ -189,7 +189,7 @@ def test_a_part_is_sent_again_from_its_start(proxy: S3Proxy, fault) -> None:
     """Whatever of it had been sent before."""
     data = pattern(3 << 20)
     place = make_place(proxy.url)
-    with closing(Gateway(place, pauses=(0.0,))) as gateway, closing(Spool()) as spool:
+    with closing(Gateway(place, pauses=(0.0,))) as gateway, closing(Spool(Shelf())) as spool:
         spool.write(memoryview(data), 0)
         rule = proxy.fail(fault, "PutObject", "again")
         bucket = Bucket(gateway, place)
@@ -206,7 +206,7 @@ def test_who_is_stopped_does_not_try_again(nobody: S3Proxy, gateway: Gateway) ->
         spool.stopped = True
         error()(exchange)
 
-    with closing(Spool()) as spool:
+    with closing(Spool(Shelf())) as spool:
         spool.write(memoryview(b"a part"), 0)
         nobody.fail(stop, times=None)
         with pytest.raises(StoreUnavailable, match="stopped"):

@@ -21,7 +21,7 @@ from vectus.stores.s3.naming import name_of
 from vectus.stores.s3.parts import Piece, Range, choose, cut, cut_equally
 from vectus.stores.s3.pen import Writer
 from vectus.stores.s3.place import Place
-from vectus.stores.s3.spool import BLOCK, Spool, SpoolReader
+from vectus.stores.s3.spool import BLOCK, Shelf, Spool, SpoolReader
 from vectus.stores.s3.vault import Vault
 
 AT_ONCE = 4
@@ -151,7 +151,7 @@ class Join:
 
     def _stream(self, multipart: str, number: int, piece: Piece) -> str:
         """Make a part of bytes that pass through here."""
-        with contextlib.closing(Spool(self._place.spool_directory)) as spool:
+        with contextlib.closing(Spool(Shelf(self._place.spool_directory))) as spool:
             at = 0
             for span in piece:
                 self._fetch(span, spool, at)

@@ -26,7 +26,7 @@ from vectus.stores.s3.pen import Writer
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.record import Kept
 from vectus.stores.s3.room import Room
-from vectus.stores.s3.spool import Spool, SpoolReader
+from vectus.stores.s3.spool import Shelf, Spool, SpoolReader
 from vectus.stores.s3.threads import Threads
 from vectus.stores.s3.vault import Rest, Vault
 
@@ -44,6 +44,7 @@ class Dock:
     threads: Threads
     room: Room
     disk: Disk
+    shelf: Shelf
 
 
 @dataclass(eq=False, slots=True)
@@ -280,8 +281,8 @@ class S3Sink:
         taken = await self._in_line
         try:
             with map_errors():
-                folder, lease = self._dock.place.spool_directory, self._writer.lease
-                spool = await self._dock.disk.run(Spool, folder, lease)
+                shelf, lease = self._dock.shelf, self._writer.lease
+                spool = await self._dock.disk.run(Spool, shelf, lease)
         except BaseException:
             room.give_back(taken)
             raise

@@ -21,20 +21,65 @@ SENT = 512 << 10
 interpreter, for which all threads wait in line: in blocks of 16 KiB that is half of all time."""
 
 
+KEPT = 16 << 20
+"""Of how many bytes at most a file may be that is kept for another part."""
+
+
+class Shelf:
+    """Files of parts that are sent, to be filled anew: to write over pages that are there costs
+    half of what new ones do.
+
+    Args:
+        directory: where new ones are; the system's temporary directory by default.
+        most: how many are kept.
+    """
+
+    def __init__(self, directory: str | None = None, most: int = 0) -> None:
+        self._directory = directory
+        self._most = most
+        self._files: list[int] = []
+
+    def take(self) -> int:
+        """Return the descriptor of a file, whatever is in it."""
+        try:
+            return self._files.pop()
+        except IndexError:
+            return self._make()
+
+    def put(self, fd: int, size: int) -> None:
+        """Keep a file of so many bytes, or close it."""
+        if size <= KEPT and len(self._files) < self._most:
+            self._files.append(fd)
+        else:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Keep none any more."""
+        self._most = 0
+        while self._files:
+            os.close(self._files.pop())
+
+    def _make(self) -> int:
+        fd, path = tempfile.mkstemp(prefix="vectus-part-", dir=self._directory)
+        os.unlink(path)
+        return fd
+
+
 class Spool:
     """An unlinked temporary file. Every call blocks, but only as long as a local disk does.
 
     Args:
-        directory: where; the system's temporary directory by default.
+        shelf: where its file comes from, and goes to.
         lease: under which its bytes are sent; once that is lost, no more of them are.
     """
 
-    __slots__ = ("_fd", "_lease", "stopped")
+    __slots__ = ("_end", "_fd", "_lease", "_shelf", "stopped")
 
-    def __init__(self, directory: str | None = None, lease: Lease | None = None) -> None:
-        self._fd, path = tempfile.mkstemp(prefix="vectus-part-", dir=directory)
-        os.unlink(path)
+    def __init__(self, shelf: Shelf, lease: Lease | None = None) -> None:
+        self._shelf = shelf
+        self._fd = shelf.take()
         self._lease = lease
+        self._end = 0  # what lies behind was another's
         self.stopped = False
         """Set to make whoever is sending it fail at the next block."""
 
@@ -50,14 +95,15 @@ class Spool:
                 written += os.pwrite(self._fd, data[written:], at + written)
             except OSError:
                 if written:
-                    return written
+                    break
                 raise
+        self._end = max(self._end, at + written)
         return written
 
     def read_into(self, buffer: memoryview, at: int) -> int:
         """Read what fits; return how many bytes that is, fewer at the end."""
         self.check()
-        return os.preadv(self._fd, (buffer,), at)
+        return os.preadv(self._fd, (buffer[: max(0, self._end - at)],), at)
 
     def check(self) -> None:
         """Raise if it was stopped, or must not be sent any more."""
@@ -66,16 +112,16 @@ class Spool:
 
     def crc(self, count: int) -> int:
         """Return the CRC-32 of the first bytes."""
-        value = 0
-        for at in range(0, count, BLOCK):
-            value = zlib.crc32(os.pread(self._fd, min(BLOCK, count - at), at), value)
+        value, end = 0, min(count, self._end)
+        for at in range(0, end, BLOCK):
+            value = zlib.crc32(os.pread(self._fd, min(BLOCK, end - at), at), value)
         return value
 
     def close(self) -> None:
-        """Free its blocks; a second call does nothing."""
+        """Let its file go; a second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._shelf.put(fd, self._end)
 
 
 class _Hand(threading.local):

@@ -27,6 +27,7 @@ from vectus.stores.s3.place import Place, parse
 from vectus.stores.s3.record import Kept
 from vectus.stores.s3.room import Room
 from vectus.stores.s3.sink import Dock, S3Sink
+from vectus.stores.s3.spool import Shelf
 from vectus.stores.s3.threads import Threads
 from vectus.stores.s3.vault import Vault
 from vectus.stores.s3.walk import Known, Walk
@@ -115,7 +116,10 @@ class S3Store:
         folder = self.place.spool_directory or tempfile.gettempdir()
         self._disk = Disk(folder, inline_limit=PATIENCE)
         self._room = Room(self.place.spool)
-        self._dock = Dock(self._vault, self.place, self._threads, self._room, self._disk)
+        self._shelf = Shelf(folder, self.place.parts_in_flight)
+        self._dock = Dock(
+            self._vault, self.place, self._threads, self._room, self._disk, self._shelf
+        )
         self._loaded: dict[str, Kept] = {}
         self._known: Known = {}
 
@@ -193,6 +197,7 @@ class S3Store:
         """Let the threads and the connections go."""
         self._threads.close()
         self._disk.close()
+        self._shelf.close()
         if isinstance(self._gateway, Gateway):
             self._gateway.close()
 

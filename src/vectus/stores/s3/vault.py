@@ -52,7 +52,7 @@ from vectus.stores.s3.pen import Pen, Writer, raised, refuse_overtaken
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.record import Kept
 from vectus.stores.s3.sightings import Sightings
-from vectus.stores.s3.spool import BLOCK, Spool, SpoolReader
+from vectus.stores.s3.spool import BLOCK, Shelf, Spool, SpoolReader
 
 _MISMATCHED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 
@@ -408,7 +408,7 @@ class Vault:
         if not kept.state.tail:
             yield b""
             return
-        with contextlib.closing(Spool(self._place.spool_directory)) as spool:
+        with contextlib.closing(Spool(Shelf(self._place.spool_directory))) as spool:
             self.fetch_tail(writer, kept, spool)
             yield Rest(spool, kept.state.tail).data
 
