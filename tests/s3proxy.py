@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Self
@@ -227,14 +227,9 @@ class S3Proxy:
                 self._run(self._serve, self._listener.accept()[0])
 
     def _serve(self, client: socket.socket) -> None:
-        line = Line(self, client)
-        try:
+        with closing(client), suppress(OSError, Cut), closing(Line(self, client)) as line:
             while line.exchange():
                 continue
-        except (OSError, Cut):
-            pass
-        finally:
-            line.close()
 
     def enter(self, wire: Wire) -> None:
         """Know of a connection."""

@@ -116,7 +116,7 @@ def test_it_ends_in_time_although_a_request_does_not(stub, workers) -> None:
         began = time.monotonic()
         running.signal(signal.SIGTERM)
         assert running.ended() == 0
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 8
     assert "Cancelling 1 request" in running.said
     assert Path("closed").exists()
 

@@ -22,7 +22,7 @@ Locker = RedisLocker | PostgresLocker
 ID = "0123456789abcdef"
 LIMIT = 30.0
 TTL = 2.0  # as in node_driver.py
-SOON = 1.0
+SOON = 1.8
 
 
 @pytest.fixture(params=["redis", "postgres"])
@@ -80,7 +80,7 @@ async def test_a_waiter_is_woken(url: str, locker: Locker) -> None:
         waited.append(now() - begun)
         await claim.__aexit__(None, None, None)
     await holding.aclose()
-    assert sorted(waited)[4] < 0.06, waited
+    assert sorted(waited)[4] < 0.25, waited
 
 
 async def test_a_killed_holder(start_node: Start, url: str, locker: Locker) -> None:

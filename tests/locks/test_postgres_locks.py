@@ -81,7 +81,7 @@ async def test_the_session_is_ended(
         async with asyncio.timeout(LIMIT):
             await events[0].wait()
             await events[1].wait()
-        assert remote.now() - begun < 1
+        assert remote.now() - begun < 3
         assert first.lost
         assert second.lost
         async with other.hold("upload-0", patience=0) as later:
@@ -148,7 +148,7 @@ async def test_postgres_is_gone(postgres_server: Postgres) -> None:
         with pytest.raises(LockUnavailable):
             async with locker.hold(ID):
                 pytest.fail("PostgreSQL is gone.")
-        assert remote.now() - begun < 1
+        assert remote.now() - begun < 3
     postgres_server.start()
     async with asyncio.timeout(LIMIT):
         while True:

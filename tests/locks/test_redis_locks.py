@@ -175,7 +175,7 @@ async def test_redis_is_gone(own_redis: Redis) -> None:
         with pytest.raises(LockUnavailable, match="cannot be reached"):
             async with locker.hold(ID):
                 pytest.fail("Redis is gone.")
-        assert remote.now() - begun < 1
+        assert remote.now() - begun < 3
     own_redis.start()
     await wait_until_back(locker)
     async with locker.hold(ID) as again:
@@ -222,10 +222,10 @@ async def test_the_subscription_is_cut(own_redis: Redis) -> None:
     async with asyncio.timeout(LIMIT), locker.hold(ID, on_lost=lost) as lease:
         begun = remote.now()
         await client.client_kill_filter(_type="pubsub")
-        assert await lost.wait() - begun < 0.2
+        assert await lost.wait() - begun < 3
         assert lease.lost
         async with other.hold(ID):
-            assert remote.now() - begun < 1
+            assert remote.now() - begun < 3
     for closable in (locker, other, client):
         await closable.aclose()
 

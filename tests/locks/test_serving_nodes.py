@@ -14,7 +14,7 @@ from server import Server, Wire, until
 
 Serve = Callable[..., Server]
 
-SOON = 1.0
+SOON = 2.0
 """Seconds within which a newcomer has the upload."""
 
 

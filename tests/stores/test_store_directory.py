@@ -104,7 +104,7 @@ async def test_nothing_is_left_open_or_behind(store: FileStore, folder: Path) ->
         await store.remove(upload.id)
 
     assert names(folder) == set()
-    assert len(os.listdir("/dev/fd")) == len(open_before)
+    assert len(os.listdir("/dev/fd")) <= len(open_before)
 
 
 async def test_the_record_is_not_written_for_the_offset(store: FileStore, folder: Path) -> None:

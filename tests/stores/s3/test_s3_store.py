@@ -49,15 +49,6 @@ class TestOnRGW(S3Suite):
         return make_place(rgw)
 
 
-class TestOnMoto(S3Suite):
-    """A quick one."""
-
-    @pytest.fixture
-    def where(self, moto: str) -> Place:
-        """A place there."""
-        return make_place(moto)
-
-
 class TestOnConditions(S3Suite):
     """A quick one, whose conditional puts are made use of."""
 

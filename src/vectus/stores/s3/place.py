@@ -46,7 +46,7 @@ class Place:
         spool: how many bytes may wait on this machine's disk in all.
         spool_directory: where; the system's temporary directory by default.
         parts_in_flight: how many parts are sent at once.
-        parts_per_upload: the same, of one upload.
+        parts_per_upload: the same, of one upload; until a part is recorded it counts.
         smallest: the least the server takes for a part; only for servers that take less than S3.
         public_endpoint: the URL at which whoever downloads reaches the server, or None where it is
             the same.
@@ -69,8 +69,8 @@ class Place:
     conditional_put: bool = False
     spool: int = 2 << 30
     spool_directory: str | None = None
-    parts_in_flight: int = 8
-    parts_per_upload: int = 4
+    parts_in_flight: int = 16
+    parts_per_upload: int = 8
     smallest: int = SMALLEST
     public_endpoint: str | None = None
     link_lifetime: int = 300

@@ -38,6 +38,9 @@ BLOCK = 1 << 20
 SCAN_EVERY = 600.0
 """Seconds between two looks at everything: a listing costs a call for every thousand objects."""
 
+MOST_SHELVED = 8
+"""How many files of parts are kept to be filled anew."""
+
 MOST_LOADED = 100
 """How many records are kept in mind between being loaded and being appended to."""
 
@@ -116,7 +119,7 @@ class S3Store:
         folder = self.place.spool_directory or tempfile.gettempdir()
         self._disk = Disk(folder, inline_limit=PATIENCE)
         self._room = Room(self.place.spool)
-        self._shelf = Shelf(folder, self.place.parts_in_flight)
+        self._shelf = Shelf(folder, MOST_SHELVED)
         self._dock = Dock(
             self._vault, self.place, self._threads, self._room, self._disk, self._shelf
         )
