@@ -15,6 +15,7 @@ from typing import Protocol
 
 from vectus.contracts import Lease
 from vectus.errors import LockHeld
+from vectus.locks.alarm import Alarm
 
 PAUSES = (0.001, 0.002, 0.004, 0.008, 0.015, 0.02)
 """Seconds between a waiter's first attempts; each attempt asks the holder again."""
@@ -82,7 +83,7 @@ class Claim:
         self._ask = ask
         self._patience = patience
         self._grip: Grip | None = None
-        self._alarm: asyncio.Future[None] | None = None
+        self._alarm = Alarm()
 
     @property
     def fence(self) -> int:
@@ -118,24 +119,14 @@ class Claim:
                 left = deadline - now()
                 if left <= 0:
                     break
-                await self._sleep(min(pause, left))
+                await self._alarm.sleep(min(pause, left))
                 if grip := self._line.take(self):
                     return grip
         raise LockHeld(self.id)
 
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._alarm = loop.create_future()
-        timer = loop.call_later(seconds, self.wake)
-        try:
-            await self._alarm
-        finally:
-            timer.cancel()
-
     def wake(self) -> None:
         """End the present pause, if there is one."""
-        if self._alarm is not None and not self._alarm.done():
-            self._alarm.set_result(None)
+        self._alarm.ring()
 
     def tell(self) -> None:
         """Tell the holder that somebody else wants the lock, unless it has let go meanwhile."""

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from vectus.contracts import Lease
 from vectus.errors import LockHeld, LockUnavailable
+from vectus.locks.alarm import Alarm
 from vectus.protocol.upload import ID
 
 log = logging.getLogger("vectus")
@@ -160,7 +161,7 @@ class Claim:
         self._patience = patience
         self._grant: Grant | None = None
         self._session: Session | None = None
-        self._alarm: asyncio.Future[None] | None = None
+        self._alarm = Alarm()
 
     @property
     def fence(self) -> int:
@@ -205,7 +206,7 @@ class Claim:
             left = deadline - clock()
             if left <= 0:
                 break
-            await self._sleep(min(pause, left))
+            await self._alarm.sleep(min(pause, left))
         raise LockHeld(self.id)
 
     async def _try(self) -> Grant | None:
@@ -223,19 +224,9 @@ class Claim:
             assert self._session is not None
             await self._line.leave(self, self._session, grant)
 
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._alarm = loop.create_future()
-        timer = loop.call_later(seconds, self.wake)
-        try:
-            await self._alarm
-        finally:
-            timer.cancel()
-
     def wake(self) -> None:
         """End the present pause, if there is one."""
-        if self._alarm is not None and not self._alarm.done():
-            self._alarm.set_result(None)
+        self._alarm.ring()
 
     def tell(self) -> None:
         """Tell the holder that somebody else wants the lock, unless it is leaving."""

@@ -88,6 +88,11 @@ class Upload:
         return self.length is not None and self.offset == self.length
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing more becomes of it: it is finished, or failed."""
+        return self.finished or self.failed is not None
+
+    @property
     def tag(self) -> str:
         """A strong validator of a finished upload, as an entity tag: its bytes never change."""
         return f'"{self.id}-{self.offset}"'

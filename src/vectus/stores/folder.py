@@ -190,7 +190,7 @@ class Folder:
         if upload.finished and not found.upload.finished:
             self._secure(upload, found)
         self.write(upload, found, sync=self.durability.of_record(upload))
-        if upload.role is Role.FINAL and (upload.finished or upload.failed is not None):
+        if upload.role is Role.FINAL and upload.closed:
             self.ledger.strike(upload.id)
 
     def write(self, upload: Upload, found: Found, *, sync: bool) -> None:
@@ -247,7 +247,7 @@ class Folder:
             upload = self.find(final).upload
         except StoreError:
             return False
-        return not upload.finished and upload.failed is None
+        return not upload.closed
 
     def sync_data(self, fd: int, upload: Upload, durable: int) -> None:
         """Sync an upload's data before it is said that they are safe.

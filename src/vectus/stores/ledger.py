@@ -19,9 +19,10 @@ from vectus.stores.durable import (
     replace_file,
     sync_folder,
 )
+from vectus.stores.notes import Notes
 
 
-class Ledger:
+class Ledger(Notes):
     """The notes of one store's directory. Every call blocks.
 
     Args:
@@ -30,10 +31,10 @@ class Ledger:
     """
 
     def __init__(self, directory: str, durability: Durability) -> None:
+        super().__init__()
         self.directory = os.path.join(directory, ".joins")
         self._above = directory
         self._sync = durability.ordered
-        self._parts: dict[str, frozenset[str]] = {}  # they never change, so each is read once
 
     def enlist(self, final: str, parts: tuple[str, ...]) -> None:
         """Note a final upload that is not closed."""
@@ -45,18 +46,16 @@ class Ledger:
 
     def joined(self, final: str) -> int:
         """Return how many bytes of a final upload are joined."""
-        joined = self._read(final).get("joined")
+        joined = self.read(final).get("joined")
         return joined if isinstance(joined, int) else 0
 
     def strike(self, final: str) -> None:
         """Forget a final upload: it is closed."""
         drop(os.path.join(self.directory, final))
 
-    def naming(self, part: str) -> list[str]:
-        """Return the final uploads that name a partial; some may be closed by now."""
-        finals = [name for name in self.names() if "." not in name]
-        self._parts = {final: self._parts_of(final) for final in finals}
-        return [final for final, parts in self._parts.items() if part in parts]
+    def finals(self) -> list[str]:
+        """Return the final uploads there are notes of."""
+        return [name for name in self.names() if "." not in name]
 
     def names(self) -> list[str]:
         """Return the names of all notes."""
@@ -65,19 +64,12 @@ class Ledger:
         except FileNotFoundError:
             return []
 
-    def _parts_of(self, final: str) -> frozenset[str]:
-        known = self._parts.get(final)
-        if known is not None:
-            return known
-        parts = self._read(final).get("parts")
-        return frozenset(map(str, parts)) if isinstance(parts, list) else frozenset()
-
-    def _read(self, name: str) -> dict[str, object]:
+    def raw(self, final: str) -> bytes | None:
+        """Return a note as it is on disk, or None where there is none."""
         try:
-            note = json.loads(read_whole(os.path.join(self.directory, name)))
-        except (FileNotFoundError, ValueError):
-            return {}  # never there, or not written whole before the power went
-        return note if isinstance(note, dict) else {}
+            return read_whole(os.path.join(self.directory, final))
+        except FileNotFoundError:
+            return None
 
     def _write(self, name: str, note: dict[str, object]) -> None:
         raw = json.dumps(note, separators=(",", ":")).encode()

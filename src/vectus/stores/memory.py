@@ -223,4 +223,4 @@ class MemoryStore:
 
 
 def _is_open(final: Upload) -> bool:
-    return final.role is Role.FINAL and not final.finished and final.failed is None
+    return final.role is Role.FINAL and not final.closed

@@ -84,7 +84,7 @@ class Walk:
 
     def _enlist(self, upload: Upload) -> None:
         """A power cut may have lost the note of a final upload, and tusd's never had one."""
-        is_open = not upload.finished and upload.failed is None
+        is_open = not upload.closed
         if upload.role is Role.FINAL and is_open and upload.id not in self._noted:
             self._folder.ledger.enlist(upload.id, upload.parts)
 

@@ -115,8 +115,7 @@ def counted(upload: Upload, state: State) -> Upload:
 
 def in_doubt(upload: Upload, state: State) -> bool:
     """Whether S3 has to be asked if the parts are still there."""
-    settled = upload.finished or upload.failed is not None
-    return own_bytes(upload) and not settled and state.multipart is not None
+    return own_bytes(upload) and not upload.closed and state.multipart is not None
 
 
 class Fate(Enum):

@@ -169,7 +169,7 @@ class Vault:
             self._finish(writer, kept, upload)
         else:
             self._pen.write(writer, kept, upload, kept.state)
-        if upload.role is Role.FINAL and (upload.finished or upload.failed is not None):
+        if upload.role is Role.FINAL and upload.closed:
             self.ledger.strike(upload.id)
 
     def remove(self, id: str) -> None:
@@ -222,7 +222,7 @@ class Vault:
             raise
         except StoreError:
             return False
-        return not upload.finished and upload.failed is None
+        return not upload.closed
 
     # Appends.
 
@@ -324,7 +324,7 @@ class Vault:
         kept = self._pen.check(writer, kept, mine)
         upload = replace(writer.upload, pending=None)
         if upload.finished and state.multipart is None and (rest or not state.tail):
-            kept = self._publish(writer, kept, upload, rest.data if rest else b"")
+            kept = self._pen.publish(writer, kept, upload, rest.data if rest else b"")
             return self._close(writer, kept, upload)
         recorded = replace(upload, finished=False, announced=False)
         kept = self._keep(writer, kept, recorded, state, mine, rest)
@@ -374,7 +374,7 @@ class Vault:
         match way(upload, kept.state):
             case Way.PUT:
                 with self._tail(writer, kept) as data:
-                    return self._publish(writer, kept, upload, data)
+                    return self._pen.publish(writer, kept, upload, data)
             case Way.LAST_PART:
                 with self._tail(writer, kept) as data:
                     self._complete(writer, kept, upload, data)
@@ -398,10 +398,6 @@ class Vault:
         if state.tail or state.tag:
             self.drop_tail(upload.id)
         return closed
-
-    def _publish(self, writer: Writer, kept: Kept, upload: Upload, data: Readable | bytes) -> Kept:
-        """Make the object of an upload in one piece."""
-        return self._pen.publish(writer, kept, upload, data)
 
     @contextlib.contextmanager
     def _tail(self, writer: Writer, kept: Kept) -> Iterator[Readable | bytes]:

@@ -81,7 +81,7 @@ class Walk:
         return upload
 
     def _tidy(self, upload: Upload) -> None:
-        if upload.finished or upload.failed is not None:
+        if upload.closed:
             self._closed.add(upload.id)
         elif upload.role is Role.FINAL and not self._is_noted(upload.id):
             self._vault.ledger.enlist(upload.id, upload.parts)
@@ -132,7 +132,7 @@ class Walk:
             raise
         except StoreError:
             return True
-        return upload.key == key and not upload.finished and upload.failed is None
+        return upload.key == key and not upload.closed
 
     def _is_orphan(self, each: Unfinished) -> bool:
         """Whether a multipart upload was begun for an upload of ours that does not know of it:
