@@ -61,6 +61,7 @@ def test_resume(side: Side, options: dict[str, Any], tusd: int, tmp_path: Path) 
     with Proxy(tusd, script) as proxy:
         with pytest.raises(ServerUnreachable):
             side.upload(path, proxy.url, retries=1, **options)
+        proxy.settle()
         proxy.script.clear()
         posts, sent = proxy.count("POST"), proxy.body()
 
