@@ -21,7 +21,7 @@ from typing import Any
 from benchmark_page import RESULTS, Result, line, newest
 
 from vectus.locks import postgres, redis
-from vectus.stores.s3.parts import PREFERRED, choose
+from vectus.stores.s3.parts import choose, usual
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import SCAN_EVERY
 from vectus.stores.s3.threads import Threads
@@ -206,7 +206,7 @@ def known(figures: Figures) -> Iterator[list[str]]:
     yield ["… for an upload that the sweeper has seen", size(figures.record), "`s3-sweep`"]
     yield ["commands to Redis for a PATCH", f"{commands(figures):.0f}", "`locks`"]
     yield ["connections to Redis", f"{connections(figures):.0f}", "`locks`"]
-    yield ["a part", f"{PREFERRED // MIB} MiB", "default of `part_size`"]
+    yield ["a part", size(usual(SIZE)), "what is usual for its length"]
     yield ["parts sent at once by a process", str(PLACE.parts_in_flight), "`parts_in_flight`"]
     yield ["bytes in a process's spool", size(PLACE.spool), "default of `spool`"]
     yield ["a look at everything, by each process", f"every {scan():.0f} s", "the sweeper"]
@@ -252,7 +252,7 @@ def assumed() -> Iterator[list[str]]:
     yield ["an upload", size(SIZE)]
     yield ["a client sends", f"{size(RATE)}/s"]
     yield ["uploads at once in one process", number(EACH)]
-    yield ["S3 takes a part of 8 MiB in", f"{SENDING} s"]
+    yield ["S3 takes a part in", f"{SENDING} s"]
     yield ["a million PUT, POST, COPY or LIST calls", f"{PUT_PRICE:.2f} $"]
     yield [
         "a million GET, HEAD or other calls; a DELETE is free, but is counted here",
@@ -332,7 +332,7 @@ Row = tuple[str, str, Callable[[int], str]]
 
 def reckoned(figures: Figures) -> Iterator[Row]:
     """Yield each row's title, its arithmetic, and its value for a number of uploads."""
-    lasts, part = SIZE / RATE, PREFERRED
+    lasts, part = SIZE / RATE, usual(SIZE)
     slow, chunked = (figures.course(how).of(SIZE // part) for how in (SLOW, CHUNKED))
     idle, held, seen = figures.idle, figures.open, figures.record
     yield "bytes arrive", f"N × {size(RATE)}/s", lambda n: f"{size(n * RATE)}/s"

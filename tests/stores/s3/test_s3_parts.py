@@ -9,9 +9,11 @@ from hypothesis import given, strategies as st
 
 from vectus.stores.s3.parts import (
     LARGEST,
+    LONG,
     MIB,
     MOST,
     PREFERRED,
+    PREFERRED_IF_LONG,
     SMALLEST,
     Schedule,
     choose,
@@ -29,20 +31,30 @@ SIZES = st.lists(st.integers(0, 300), max_size=12)
     [
         (0, PREFERRED, 0),
         (1, PREFERRED, 1),
-        (5 * GIB, PREFERRED, 640),
-        (MOST * PREFERRED, PREFERRED, MOST),
-        (MOST * PREFERRED + 1, PREFERRED + MIB, 8889),
+        (LONG - 1, PREFERRED, 64),
+        (LONG, PREFERRED_IF_LONG, 32),
+        (5 * GIB, PREFERRED_IF_LONG, 320),
+        (MOST * PREFERRED_IF_LONG, PREFERRED_IF_LONG, MOST),
+        (MOST * PREFERRED_IF_LONG + 1, PREFERRED_IF_LONG + MIB, 9412),
         (5 * TIB, 525 * MIB, 9987),
         (MOST * LARGEST, LARGEST, MOST),
     ],
 )
 def test_a_known_length_gives_one_size(length: int, size: int, count: int) -> None:
-    """Parts have one size, which is as large as 10 000 of them must be and no larger."""
+    """Parts have one size, which grows twice: where an upload is long, and where 10 000 parts must
+    hold more; then it is no larger than they must be."""
     schedule = choose(length)
 
     assert schedule == Schedule(size)
     assert -(-length // size) == count
     assert {schedule.size_of(number) for number in (1, 2, MOST)} == {size}
+
+
+@pytest.mark.parametrize("length", [None, 1, 5 * GIB])
+def test_a_size_that_is_asked_for(length: int | None) -> None:
+    """Who asks for a size gets it, however long the upload is, while 10 000 parts hold it."""
+    assert choose(length, 6 * MIB).size == 6 * MIB
+    assert choose(5 * TIB, 6 * MIB).size == 525 * MIB
 
 
 def test_an_unknown_length_starts_small_and_grows() -> None:

@@ -19,6 +19,10 @@ MOST = 10_000
 """How many parts an upload may have."""
 PREFERRED = 8 * MIB
 """How long a part is where nothing asks for more."""
+LONG = 512 * MIB
+"""From how many bytes on an upload is a long one."""
+PREFERRED_IF_LONG = 16 * MIB
+"""How long its parts are: half as many calls for all of it, where a part is a small share of it."""
 STEP = 64
 """Where the length is unknown, parts grow by the first one's size after every so many."""
 COPIED = 512 * MIB
@@ -58,19 +62,25 @@ class Schedule:
         return self.start_of(MOST + 1)
 
 
-def choose(length: int | None, preferred: int = PREFERRED, *, grows: bool = True) -> Schedule:
+def choose(length: int | None, wanted: int | None = None, *, grows: bool = True) -> Schedule:
     """Choose the sizes of an upload's parts.
 
     Args:
         length: of the upload, or None while it is unknown.
-        preferred: the size if it does.
+        wanted: the size where the length does not ask for more, or None for what is usual.
         grows: whether parts may differ in size where the length is unknown.
     """
+    size = wanted or usual(length)
     if length is None:
-        return Schedule(preferred, STEP if grows else 0)
+        return Schedule(size, STEP if grows else 0)
     least = -(-length // MOST)
     rounded = -(-least // MIB) * MIB
-    return Schedule(max(preferred, min(rounded, LARGEST) if least > preferred else 0))
+    return Schedule(max(size, min(rounded, LARGEST) if least > size else 0))
+
+
+def usual(length: int | None) -> int:
+    """Return how long a part is where nobody says how long it shall be."""
+    return PREFERRED_IF_LONG if length is not None and length >= LONG else PREFERRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ def cut(sizes: Sequence[int], smallest: int = SMALLEST, *, equal: bool = False) 
         smallest: the least a part may have, but for the last.
         equal: whether all parts but the last must have one size.
     """
-    size = choose(sum(sizes), max(PREFERRED, smallest)).size
+    size = choose(sum(sizes)).size
     if not equal:
         pieces = cut_freely(sizes, smallest, max(COPIED, size))
         if len(pieces) <= MOST:

@@ -40,7 +40,7 @@ class Place:
         sse_key: the KMS key's id.
         acl: a canned ACL for finished uploads.
         tags: of finished uploads, as in a query: ``a=1&b=2``.
-        part_size: how long parts are unless the length asks for more.
+        part_size: how long parts are unless the length asks for more; None for what is usual.
         equal_parts: whether all parts of an upload but the last must have one size.
         conditional_put: whether records are put under a condition, which the server must honour.
         spool: how many bytes may wait on this machine's disk in all.
@@ -64,7 +64,7 @@ class Place:
     sse_key: str | None = None
     acl: str | None = None
     tags: str | None = None
-    part_size: int = PREFERRED
+    part_size: int | None = None
     equal_parts: bool = False
     conditional_put: bool = False
     spool: int = 2 << 30
@@ -98,15 +98,16 @@ class Place:
                 "Nothing can be waited for that long.",
                 "Give timeout and long_timeout seconds above zero, the second not less.",
             )
-        if not self.smallest <= self.part_size <= LARGEST:
+        part = PREFERRED if self.part_size is None else self.part_size
+        if not self.smallest <= part <= LARGEST:
             raise ConfigurationError(
-                f"Parts of {self.part_size} bytes are not what S3 takes.",
+                f"Parts of {part} bytes are not what S3 takes.",
                 "Give part_size a value from 5MiB to 5GiB, or leave it out.",
             )
-        if self.spool < self.part_size:
+        if self.spool < part:
             raise ConfigurationError(
                 "There is no room for a single part in the spool.",
-                f"Give spool at least {self.part_size} bytes, better several times as many.",
+                f"Give spool at least {part} bytes, better several times as many.",
             )
         if not 0 < self.parts_per_upload <= self.parts_in_flight:
             raise ConfigurationError(
