@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from s3_faults import FaultyGateway
@@ -13,11 +16,11 @@ from s3_steps import Client
 from vectus.errors import StoreUnavailable
 from vectus.protocol.upload import Upload
 from vectus.stores.s3.place import Place
-from vectus.stores.s3.room import FAIR, IDLE, Room, victim
+from vectus.stores.s3.room import FAIR, HUNG, IDLE, Room, victim
 from vectus.stores.s3.store import S3Store
 from vectus.testing.stores import ID, bytes_of, give, pattern, plan
 
-LIMIT = 30.0
+LIMIT = 60.0
 
 
 @dataclass(eq=False)
@@ -28,6 +31,7 @@ class Sender:
     since: float = 0.0
     touched: float = 0.0
     yielding: bool = False
+    busy: bool = False
     amount: int = 0
 
     def give_way(self) -> None:
@@ -40,17 +44,28 @@ def test_the_idlest_goes_first() -> None:
     room = Room(1)
     a, b = Sender(room, touched=1.0), Sender(room, touched=2.0)
 
-    assert victim([a, b], 2.0 + IDLE, 0) is a
-    assert victim([a, b], 1.0 + IDLE / 2, 0) is None
+    assert victim([a, b], 2.0 + IDLE, 0, 0) is a
+    assert victim([a, b], 1.0 + IDLE / 2, 0, 0) is None
 
 
 def test_one_at_a_time() -> None:
-    """While one is on its way out nobody else is asked."""
+    """While one is on its way out nobody else is asked, unless that takes long."""
     room = Room(1)
-    a, b = Sender(room, touched=1.0), Sender(room, touched=2.0, yielding=True)
+    a, b = Sender(room, touched=2.0), Sender(room, touched=1.0, yielding=True)
+    asked = 100.0 - HUNG / 2
 
-    assert victim([a, b], 100.0, 100.0) is None
-    assert victim([], 100.0, 100.0) is None
+    assert victim([a, b], 100.0, 100.0, asked) is None
+    assert victim([a, b], 100.0 + HUNG, 100.0, asked) is a
+    assert victim([], 100.0, 100.0, 0) is None
+
+
+def test_who_is_busy_is_not_asked() -> None:
+    """Who is ending, or taking bytes, cannot yield, however idle it looks; another one does."""
+    room = Room(1)
+    a, b = Sender(room, touched=1.0, busy=True), Sender(room, touched=2.0)
+
+    assert victim([a, b], 100.0, 100.0, 0) is b
+    assert victim([a], 100.0, 100.0, 0) is None
 
 
 def test_who_sends_a_byte_now_and_then_yields_too() -> None:
@@ -58,8 +73,8 @@ def test_who_sends_a_byte_now_and_then_yields_too() -> None:
     room = Room(1)
     a, b = Sender(room, since=5.0, touched=9.0), Sender(room, since=4.0, touched=9.1)
 
-    assert victim([a, b], 9.1, FAIR - 1) is None
-    assert victim([a, b], 9.1, FAIR) is b
+    assert victim([a, b], 9.1, FAIR - 1, 0) is None
+    assert victim([a, b], 9.1, FAIR, 0) is b
 
 
 async def test_room_is_given_in_turn() -> None:
@@ -124,6 +139,7 @@ async def narrow(place: Place, gateway: FaultyGateway):
     await store.aclose()
 
 
+@pytest.mark.timeout(300)
 async def test_stalled_clients_do_not_starve_live_ones(narrow: S3Store) -> None:
     """Room for four parts, fifty uploads, forty of them stalled in the middle of a part: the other
     ten finish, and then the forty, when they go on."""
@@ -164,6 +180,40 @@ async def test_stalled_clients_do_not_starve_live_ones(narrow: S3Store) -> None:
     await asyncio.wait_for(asyncio.gather(*slow_ones), LIMIT)
     assert [await bytes_of(narrow, id) == data for id in ids[:40]] == [True] * 40
     assert narrow._room.used == 0
+
+
+async def test_a_commit_that_hangs_keeps_nobody_from_room(
+    narrow: S3Store, gateway: FaultyGateway
+) -> None:
+    """The idlest of those who have room is at its end, which hangs in S3: the next one yields."""
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def call(operation: str, parameters: dict[str, Any]) -> None:
+        if operation == "put_object" and parameters["Key"].endswith("/held-0.part"):
+            hangs.set()
+            go_on.wait(LIMIT)
+
+    gateway.on_call = call
+    async with AsyncExitStack() as stack:
+        stack.callback(go_on.set)
+        sinks = []
+        for number in range(4):
+            upload = Upload(f"held-{number}", length=LEAST)
+            await narrow.create(upload)
+            sinks.append(await stack.enter_async_context(narrow.append(upload, plan(0, LEAST))))
+            await give(sinks[-1], b"some")
+        first = replace(Upload("held-0", length=LEAST), offset=4)
+        ending = asyncio.create_task(sinks[0].commit(first))
+        assert await asyncio.to_thread(hangs.wait, LIMIT)
+        await narrow.create(Upload(ID, length=LEAST))
+        live = narrow.append(await narrow.load(ID), plan(0, LEAST))
+        await stack.enter_async_context(live)
+
+        await asyncio.wait_for(give(live, b"more"), LIMIT / 2)
+
+        assert not ending.done()
+        go_on.set()
+        await ending
 
 
 async def test_what_was_put_aside_counts(narrow: S3Store, place: Place) -> None:

@@ -9,6 +9,7 @@ not either. Nothing of files or of S3 in here.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ FAIR = 5.0
 """After waiting for so many seconds, somebody has to yield, idle or not."""
 
 
+HUNG = 1.0
+"""Who was asked to yield so many seconds ago and still does is waited for no longer."""
+
+
 class Holder(Protocol):
     """Who has room."""
 
@@ -35,6 +40,10 @@ class Holder(Protocol):
     @property
     def yielding(self) -> bool:
         """Whether it is on its way out."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is at something that it cannot leave now."""
 
     def give_way(self) -> None:
         """Make do without the room, soon."""
@@ -51,14 +60,24 @@ class Waiter:
     )
 
 
-def victim(holders: Collection[Holder], now: float, waited: float) -> Holder | None:
-    """Choose who has to yield, if anybody."""
-    if not holders or any(holder.yielding for holder in holders):
+def victim(holders: Collection[Holder], now: float, waited: float, asked: float) -> Holder | None:
+    """Choose who has to yield, if anybody.
+
+    Args:
+        holders: who has room.
+        now: what the clock says.
+        waited: for how many seconds somebody has waited for room.
+        asked: when somebody was asked last.
+    """
+    if now - asked < HUNG and any(holder.yielding for holder in holders):
         return None
-    idlest = min(holders, key=lambda holder: holder.touched)
+    able = [holder for holder in holders if not (holder.yielding or holder.busy)]
+    if not able:
+        return None
+    idlest = min(able, key=lambda holder: holder.touched)
     if now - idlest.touched >= IDLE:
         return idlest
-    return min(holders, key=lambda holder: holder.since) if waited >= FAIR else None
+    return min(able, key=lambda holder: holder.since) if waited >= FAIR else None
 
 
 class Room:
@@ -73,6 +92,7 @@ class Room:
         self._used = 0
         self._line: deque[Waiter] = deque()
         self._holders: set[Holder] = set()
+        self._asked = -math.inf
 
     @property
     def used(self) -> int:
@@ -115,8 +135,9 @@ class Room:
 
     def _press(self, waiter: Waiter) -> None:
         now = asyncio.get_running_loop().time()
-        chosen = victim(self._holders, now, now - waiter.arrived)
+        chosen = victim(self._holders, now, now - waiter.arrived, self._asked)
         if chosen is not None:
+            self._asked = now
             chosen.give_way()
 
     def _forget(self, waiter: Waiter) -> None:

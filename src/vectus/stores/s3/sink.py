@@ -174,11 +174,12 @@ class S3Sink:
 
     def give_way(self) -> None:
         """Write what there is as the tail, and free its room; see ``room.Holder``."""
-        if self._piece is not None and not self._busy:
+        if self._piece is not None and not self.busy:
             self._yielding = asyncio.get_running_loop().create_task(self._stash())
 
     @property
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
+        """Whether it is ending, or taking bytes at this moment."""
         return self._ending or (self._writing is not None and not self._writing.done())
 
     async def _stash(self) -> None:
@@ -395,8 +396,7 @@ class S3Sink:
         await self._quiet()
         if self._error is None:
             await self._trim(upload.offset)
-            piece = self._piece
-            if piece is not None and piece.filled and upload.complete and self._parted:
+            if (piece := self._piece) and piece.filled and upload.complete and self._parted:
                 self._launch(piece)
             await self._land()
         if self._error is not None:
