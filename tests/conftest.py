@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from programs import Program
 
@@ -22,6 +23,12 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 SKIPS_FAIL = os.environ.get("CI", "").lower() in {"1", "true"}
 """Whether a test that cannot run is a failure: on CI everything has to be there."""
+
+# Where a machine stops for a moment, that is no fault of the example which runs just then.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 EXCUSED = ("platform", "peer")
 """The markers of tests that need not run everywhere, not even on CI."""

@@ -52,6 +52,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             process_group=0,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)

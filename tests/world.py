@@ -28,7 +28,7 @@ from vectus.testing.fakes import FaultyStore, ManualClock, Recorder, ScriptedBod
 
 OCTETS = "application/offset+octet-stream"
 
-LIMIT = 10.0
+LIMIT = 30.0
 """Seconds after which what should have happened has not."""
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from vectus.protocol.policy import Feature, Policy
 from vectus.protocol.upload import Role, Stage, Upload
 from vectus.stores.memory import MemoryStore
 from vectus.testing.fakes import Pause, ScriptedBody
-from world import soon
+from world import LIMIT, soon
 
 HOUR = Policy(expire_after=3600.0)
 BOTH = Policy(expire_after=3600.0, expire_finished=60.0)
@@ -193,7 +193,7 @@ async def test_what_was_told_to_be_gone_stays_so(build):
     world.clock.advance(3600)
     assert (await world.ask("HEAD", id)).status == 410
     assert (await world.patch(part, 0, b"a")).status == 204
-    await world.progress.drive(id, 5.0)
+    await world.progress.drive(id, LIMIT)
 
     assert (await world.ask("HEAD", id)).status == 410
     assert await swept(world, id)
@@ -383,6 +383,7 @@ async def test_background_work_waits_for_no_one_at_the_end(build):
     pause = Pause()
     world.store.before("join", pause)
     id = await world.final(part)
+    await soon(pause.reached.wait())
     await soon(world.progress.aclose())
 
     assert (await world.record(id)).stage is Stage.JOINING

@@ -13,7 +13,7 @@ from vectus.events import BeforeFinish, Rejected
 from vectus.protocol.policy import Feature, Policy
 from vectus.protocol.upload import Role, Stage, Upload
 from vectus.testing.fakes import Pause, ScriptedBody
-from world import id_of, soon
+from world import LIMIT, id_of, soon
 
 DROP = Policy(drop_partials=True)
 
@@ -110,7 +110,7 @@ async def test_d8_a_partial_that_finishes_while_a_drive_ends(world):
     passed = Pause()
     passed.resume()
     world.store.after("load", passed, passed, passed, seen)  # the final, twice; a; b
-    drive = world.begin(world.progress.drive(id, 5.0))
+    drive = world.begin(world.progress.drive(id, LIMIT))
     await soon(seen.reached.wait())
     assert (await world.patch(b, 0, b"b")).status == 204
     seen.resume()
@@ -205,6 +205,7 @@ async def test_d8_a_long_join_goes_on(build):
     pause = Pause()
     world.store.before("join", pause)
     id = await world.final(part, part)
+    await soon(pause.reached.wait())
     reply = await world.ask("HEAD", id)
     assert (reply.status, reply.header("Upload-Offset")) == (200, None)
     assert reply.header("Upload-Length") == "6"
@@ -255,6 +256,7 @@ async def test_a_partial_that_vanishes_while_it_is_pinned(build):
     pause = Pause()
     world.store.after("save", pause)
     id = await world.final(a, b)
+    await soon(pause.reached.wait())
     await world.inner.remove(b)
     pause.resume()
     await world.settle(lambda: left(world, id, Stage.JOINING))
@@ -366,7 +368,7 @@ async def test_a_final_that_is_removed_before_it_is_joined(world):
     id = await world.final(a, b)
     assert (await world.ask("DELETE", id)).status == 204
     assert (await world.patch(b, 0, b"b")).status == 204
-    await world.progress.drive(id, 5.0)
+    await world.progress.drive(id, LIMIT)
 
     assert not await world.exists(id)
 
@@ -428,11 +430,12 @@ async def test_d8_a_partial_is_given_to_one_final_only(build):
     pause = Pause()
     world.store.after("save", pause)  # the joining is recorded, no tombstone is written
     first = await world.final(a, b)
+    await soon(pause.reached.wait())
     second = id_of(await world.ask("POST", upload_concat=f"final;{b} {a}"))
     pause.resume()
     await world.until_finished(first)
     await world.progress.sweep_owed()
-    await world.progress.drive(second, 5.0)
+    await world.progress.drive(second, LIMIT)
 
     assert await world.data(first) == b"one two"
     assert (await world.ask("HEAD", second)).status == 410
@@ -461,6 +464,7 @@ async def test_a_partial_being_dropped_is_untouchable(build):
     pause = Pause()
     world.store.before("join", pause)
     id = await world.final(part)
+    await soon(pause.reached.wait())
     assert (await world.ask("DELETE", part)).status == 423
     pause.resume()
     await world.until_finished(id)

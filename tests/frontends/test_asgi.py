@@ -233,8 +233,14 @@ async def test_a_stop_waits_for_the_piece_under_way() -> None:
     host = Host(piece(b"ab"), piece(b"cd", more=False))
     body = Messages(host.receive)
     write: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    pouring = asyncio.ensure_future(body.pour(lambda _: write))
-    await asyncio.sleep(0.01)
+    began = asyncio.Event()
+
+    def take(view: memoryview) -> asyncio.Future[None]:
+        began.set()
+        return write
+
+    pouring = asyncio.ensure_future(body.pour(take))
+    await asyncio.wait_for(began.wait(), LIMIT)
     body.stop(Ending.WANTED)
     await asyncio.sleep(0.01)
     assert not pouring.done()
@@ -297,7 +303,8 @@ async def test_cancellation_goes_through() -> None:
     host = Host()
     body = Messages(host.receive)
     pouring = asyncio.ensure_future(body.pour(bytearray().extend))
-    await asyncio.sleep(0.01)
+    while host.calls < 1:  # noqa: ASYNC110
+        await asyncio.sleep(0)
     pouring.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pouring

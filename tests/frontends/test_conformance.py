@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,13 +22,27 @@ from starlette.routing import Mount
 from wires import LIMIT, connectable, served
 
 from programs import Program
+from server import Port
 from vectus.asgi import FrontEnd
+from vectus.testing import frontends
 from vectus.testing.frontends import FrontEndSuite, probe
 
 HERE = Path(__file__).parent
 
 APPLICATION = "probed:front_end"
 """For servers that import their application."""
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What should happen at once may take a while here: our machines may stop for some seconds."""
+    monkeypatch.setattr(frontends, "SOON", LIMIT)
+
+
+def forget() -> None:
+    """Have the probe forget what it saw behind the servers of other classes."""
+    probe._seen.clear()
+    probe._bodies.clear()
 
 
 class Served(FrontEndSuite):
@@ -42,6 +56,7 @@ class Served(FrontEndSuite):
     @classmethod
     def url(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         """Where it serves."""
+        forget()
         with served(cls.app, tmp_path_factory.mktemp("served"), **cls.options) as running:
             yield running.url + cls.prefix
 
@@ -68,6 +83,7 @@ class TestDirectWithTls(FrontEndSuite):
     @classmethod
     def url(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         """Where it serves."""
+        forget()
         authority = trustme.CA()
         cls.client_context = ssl.create_default_context()
         authority.configure_trust(cls.client_context)
@@ -183,8 +199,8 @@ class TestHypercorn(FrontEndSuite):
     @classmethod
     def url(cls) -> Iterator[str]:
         """Where it serves."""
-        argv = [sys.executable, "-m", "hypercorn", "-b", "127.0.0.1:0", APPLICATION]
-        with Program(argv, r"Running on (http://[\d.]+:\d+)", HERE) as program:
+        argv = [sys.executable, "-m", "hypercorn", "-b", "127.0.0.1:0", "--keep-alive", "60"]
+        with Program([*argv, APPLICATION], r"Running on (http://[\d.]+:\d+)", HERE) as program:
             yield program.wait_until_ready(LIMIT)[1] + "/"
 
 
@@ -195,11 +211,11 @@ class TestGranian(FrontEndSuite):
     @classmethod
     def url(cls) -> Iterator[str]:
         """Where it serves."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
-        argv = [sys.executable, "-m", "granian", "--interface", "asginl", "--port", port]
-        with Program([*argv, APPLICATION], "Started worker", HERE) as program:
-            program.wait_until_ready(LIMIT)
-            # It says so a moment before it listens.
-            connectable(int(port))
-            yield f"http://127.0.0.1:{port}/"
+        with closing(Port()) as port:
+            argv = [sys.executable, "-m", "granian", "--interface", "asginl"]
+            argv += ["--port", str(port.number), APPLICATION]
+            with Program(argv, "Started worker", HERE) as program:
+                program.wait_until_ready(LIMIT)
+                # It says so a moment before it listens.
+                connectable(port.number)
+                yield f"http://127.0.0.1:{port.number}/"

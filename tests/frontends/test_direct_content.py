@@ -9,7 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from wires import LIMIT, Client, Recorder, Running, text
+from wires import (
+    LIMIT,
+    Client,
+    Recorder,
+    Running,
+    count_during,
+    patiently,
+    text,
+    until,
+)
 
 from vectus.asgi import FrontEnd
 from vectus.contracts import Body
@@ -141,13 +150,9 @@ def test_a_client_that_leaves_frees_everything(
             client.send(GET)
             client.sock.recv(100)
             client.reset()
-    deadline = time.monotonic() + LIMIT
-    while (running.connections or len(library.given) < 5) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(library.given) == 5 and not running.connections, "the end of all five")
     assert library.all_closed()
-    while descriptors() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert descriptors() <= before
+    until(lambda: descriptors() <= before, "the closing of what was open")
 
 
 def test_a_client_that_reads_nothing_is_cut_off(
@@ -159,27 +164,28 @@ def test_a_client_that_reads_nothing_is_cut_off(
         client.send(GET)
         recorder.wait()
         assert library.all_closed()
-        deadline = time.monotonic() + LIMIT
-        while running.connections and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not running.connections
+        until(lambda: not running.connections)
 
 
 def test_a_slow_reader_is_served(
     serve: Serve, library: Library, recorder: Recorder, data: bytes
 ) -> None:
     """As long as it takes something now and then."""
-    running = serve(FrontEnd(recorder), limits={"send_timeout": 0.5})
-    received = bytearray()
-    with running.connect() as client:
-        client.sock.setsockopt(1, 8, 65536)
-        client.send(GET)
-        while len(received) < len(data):
-            piece = client.sock.recv(4 * MIB)
-            assert piece
-            received += piece
-            time.sleep(0.01)
-    assert received.endswith(data)
+
+    def trial(limit: float) -> None:
+        running = serve(FrontEnd(recorder), limits={"send_timeout": limit})
+        received = bytearray()
+        with running.connect() as client:
+            client.sock.setsockopt(1, 8, 65536)
+            client.send(GET)
+            while len(received) < len(data):
+                piece = client.sock.recv(4 * MIB)
+                assert piece
+                received += piece
+                time.sleep(limit / 100)  # twice the limit in all
+        assert received.endswith(data)
+
+    patiently(trial, 0.5, 3, 10)
 
 
 def test_a_file_that_shrank_ends_the_connection(
@@ -211,24 +217,24 @@ def test_a_shutdown_lets_a_file_be_sent(
 
 
 def test_a_file_does_not_hold_up_other_requests(running: Running, library: Library) -> None:
-    """The loop has its turn after every step."""
+    """The loop has its turn after every step: during one file several others are answered."""
     length = 128 * MIB
     os.truncate(library.path, length)
-    delays = []
 
     def read(client: Client) -> None:
         left = length
-        while left > 0:
-            left -= len(client.sock.recv(MIB))
+        while left > 0 and (piece := client.sock.recv(MIB)):
+            left -= len(piece)
 
     with running.connect() as busy, running.connect() as other:
-        busy.send(GET)
-        reader = threading.Thread(target=read, args=(busy,))
-        reader.start()
-        while reader.is_alive():
-            began = time.monotonic()
+
+        def ask() -> None:
             other.send(GET.replace(b"/file", b"/other"))
             other.answer()
-            delays.append(time.monotonic() - began)
-        reader.join(LIMIT)
-    assert sorted(delays)[len(delays) // 2] < 1
+
+        def during_a_file() -> int:
+            busy.send(GET)
+            return count_during(threading.Thread(target=read, args=(busy,)), ask)
+
+        # Where a machine is so busy that the file is through first, it is asked for again.
+        until(lambda: during_a_file() >= 3, "three answers during one file")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from wires import LIMIT, Recorder, Running, text
+from wires import LIMIT, Recorder, Running, text, until
 
 from vectus.asgi import FrontEnd
 from vectus.contracts import Body
@@ -27,14 +27,13 @@ def test_a_shutdown_ends_bodies_in_flight(serve: Serve, recorder: Recorder, loop
         busy.send(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
         recorder.wait(recorder.began)
         recorder.wait(recorder.began)
-        began = time.monotonic()
         stopper = threading.Thread(target=running.stop)
         stopper.start()
         status, headers, data = busy.answer()
         assert (status, headers["connection"], data) == (200, "close", b"3 SHUTDOWN")
         assert busy.ended() == idle.ended() == used.ended() == b""
         stopper.join(LIMIT)
-        assert time.monotonic() - began < 10
+        assert not stopper.is_alive()
 
 
 def test_a_shutdown_lets_a_whole_request_finish(serve: Serve, recorder: Recorder) -> None:
@@ -73,9 +72,7 @@ def test_a_shutdown_with_stubborn_clients_ends(serve: Serve, recorder: Recorder)
         drained.answer()
         lingering.send(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000\r\n\r\nabc")
         lingering.answer()
-        began = time.monotonic()
         running.stop()
-        assert time.monotonic() - began < 10
 
 
 def test_a_cancelled_handler_is_answered_for(serve: Serve, recorder: Recorder) -> None:
@@ -118,7 +115,4 @@ def test_no_connection_is_left_behind(running: Running, recorder: Recorder) -> N
     with running.connect() as client:
         client.send(stream)
         assert client.answer()[0] == 500
-    deadline = time.monotonic() + LIMIT
-    while running.connections and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not running.connections
+    until(lambda: not running.connections)

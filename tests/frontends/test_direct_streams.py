@@ -112,7 +112,7 @@ async def play(
         asgi_version="3.0",
         root_path="",
         limit_concurrency=None,
-        timeout_keep_alive=5,
+        timeout_keep_alive=LIMIT,
         ws_protocol_class=None,
     )
     protocol = DirectProtocol(config, state, {})  # type: ignore[arg-type]
@@ -196,7 +196,7 @@ async def test_content_never_goes_to_another_client(tmp_path: Any) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"secret" * 1000)
     mine, peer = socket.socketpair()
-    number = mine.fileno()
+    number = mine.fileno()  # in our hands, whatever other threads open meanwhile
     loop = asyncio.get_running_loop()
 
     class Lost(asyncio.Transport):
@@ -205,7 +205,7 @@ async def test_content_never_goes_to_another_client(tmp_path: Any) -> None:
 
     class Flushing(Writer):
         async def flush(self, data: bytes) -> None:
-            mine.close()
+            mine.detach()
             os.dup2(other.fileno(), number)
             self.lose()
 

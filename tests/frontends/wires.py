@@ -24,6 +24,48 @@ from vectus.protocol.messages import Head, Reply
 LIMIT = 20.0
 """Seconds that anything may take at most."""
 
+AGES = 3 * LIMIT
+"""Seconds after which a test has failed long since: for time-outs that it is not about."""
+
+PATIENT = {
+    "head_timeout": AGES,
+    "body_timeout": AGES,
+    "send_timeout": AGES,
+    "drain_timeout": AGES,
+    "linger_timeout": AGES,
+}
+"""Limits that a machine which stops for some seconds does not reach."""
+
+
+def until(holds: Callable[[], object], what: str = "it") -> None:
+    """Wait until something holds that tells nobody."""
+    deadline = time.monotonic() + LIMIT
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} has not happened in {LIMIT} seconds"
+        time.sleep(0.005)
+
+
+def count_during(thread: threading.Thread, act: Callable[[], object]) -> int:
+    """Start a thread, and say how often something could be done before it ended."""
+    count = 0
+    thread.start()
+    while thread.is_alive():
+        act()
+        count += thread.is_alive()
+    thread.join()
+    return count
+
+
+def patiently(trial: Callable[[float], None], *paces: float) -> None:
+    """Try with ever longer times, until a try goes well or the last one fails: a machine that
+    stops in the wrong moment spoils a short time, and a fault spoils each of them."""
+    *short, last = paces
+    for pace in short:
+        with contextlib.suppress(AssertionError, OSError):
+            trial(pace)
+            return
+    trial(last)
+
 
 class Server(uvicorn.Server):
     """A uvicorn that tells when it has started."""
@@ -218,12 +260,12 @@ def served(
         authority: who signs its certificate, for TLS.
         loop: the kind of event loop.
         uds: whether it listens on a Unix socket.
-        limits: class attributes of ``DirectProtocol``.
+        limits: class attributes of ``DirectProtocol``; those not given are patient.
         options: of uvicorn.
     """
-    http = options.pop("http", type("Limited", (DirectProtocol,), limits or {}))
+    http = options.pop("http", type("Limited", (DirectProtocol,), PATIENT | (limits or {})))
     defaults = {"log_config": None, "lifespan": "off", "access_log": False, "ws": "wsproto"}
-    options = {**defaults, **options}
+    options = {**defaults, "timeout_keep_alive": AGES, **options}
     context = trusted = None
     if authority is not None:
         trusted = folder / "authority.pem"

@@ -31,7 +31,8 @@ def guarding(serve_app: Run) -> Run:
 
 @pytest.fixture
 def slow(serve_app: Run) -> Run:
-    """Start the application in ``slow.py``, whose writes take so many seconds by first byte."""
+    """Start the application in ``slow.py``, whose writes take so many seconds by first byte, or
+    until a file of that name is in ``control``."""
     return lambda loop="auto", **seconds: serve_app(
         HERE / "slow.py", "--loop", loop, SECONDS=seconds
     )

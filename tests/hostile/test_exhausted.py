@@ -124,6 +124,7 @@ def test_out_of_descriptors_for_files(serve: Serve) -> None:
     assert {status for status in heard if status} <= {423, 503}, heard
     for path in paths:
         until(lambda path=path: server.ask("HEAD", path).status == 200, "an answer")
+    for path in paths:  # by now nothing of the crowd is open any more
         offset = server.offset(path)
         assert offset in {0, 1000}
         assert server.patch(path, offset, (b"a" * 1000 + b"b" * 1000)[offset:]).status == 204

@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -111,9 +111,9 @@ def test_sweep(serve: Serve, store: Path) -> None:
     for name, content in foreign.items():
         (store / name).write_bytes(content)
     server = serve("--expire-after", "1s")
-    finished, unfinished = server.create(5), server.create(5)
-    assert server.patch(finished, 0, b"hello").status == 204
-    assert server.patch(unfinished, 0, b"hell").status == 204
+    made = [server.ask("POST", "/files/", data, upload_length=5) for data in (b"hello", b"hell")]
+    assert [answer.status for answer in made] == [201, 201]
+    finished, unfinished = (answer.headers["location"] for answer in made)
     until(lambda: server.ask("HEAD", unfinished).status in {404, 410}, "the expiry")
     server.kill()
     server.restart()  # it sweeps at its start
@@ -137,10 +137,8 @@ def test_stale_lock_file(serve: Serve, store: Path) -> None:
     (store / f"{id}.lock").write_text("1\n")
     (store / f"{id}.stop").touch()
     server.restart()
-    began = time.monotonic()
-    assert server.offset(path) == 5
+    assert server.offset(path) == 5  # a 423, if the lock were not free
     assert server.patch(path, 5, b"56789").status == 204
-    assert time.monotonic() - began < 1
     assert server.get(path) == b"0123456789"
 
 
@@ -148,7 +146,7 @@ def test_stale_lock_file(serve: Serve, store: Path) -> None:
 def test_lock_takeover(workers: int, serve: Serve) -> None:
     """Fault: lock takeover takes 6 to 20 s. Ours: under 1 s."""
     server = serve("--workers", workers)
-    path = server.create(1000)
+    path, took = server.create(1000), []
     for offset in range(0, 100, 10):
         with server.connect() as wire:
             wire.patch(path, offset, 500)
@@ -156,8 +154,9 @@ def test_lock_takeover(workers: int, serve: Serve) -> None:
             until(lambda offset=offset: server.size(path) == offset + 10, "the arrival")
             began = time.monotonic()
             assert server.offset(path) == offset + 10
-            assert time.monotonic() - began < 1
+            took.append(time.monotonic() - began)
             assert wire.answer().status == 423
+    assert median(took) < 1, took  # not each: a busy machine may stop for a second
 
 
 def test_get_during_a_patch(server: Server) -> None:
@@ -288,21 +287,21 @@ def test_preflight(guarding: Serve, control: Path) -> None:
     assert "access-control-allow-origin" in refused.headers
 
 
-def test_contended_lock(slow: Serve) -> None:
+def test_contended_lock(slow: Serve, control: Path) -> None:
     """Fault: a contended lock sleeps on the event loop: an unrelated request waits 30 s.
     Ours: nothing blocks the loop."""
-    server = slow(o=1.5, w=0.05)
+    server = slow(o="go", w=0.05)
     busy, other = server.create(1000), server.create(1000)
     assert server.patch(other, 0, b"w").status == 204  # from now on writes go to threads
     with server.connect() as wire, ThreadPoolExecutor(3) as waiters:
         wire.patch(busy, 0, 1000)
         wire.send(b"o" * 500)
-        threading.Event().wait(0.3)
+        until(lambda: repr("o") in (control / "begun").read_text(), "the write")
         waiting = [waiters.submit(server.ask, "HEAD", busy) for _ in range(3)]
-        began = time.monotonic()
-        assert server.offset(other) == 1
-        assert time.monotonic() - began < 0.8
+        unrelated = server.ask("HEAD", other)  # while the write sleeps, and others wait for it
+        (control / "go").touch()
         assert [each.result().offset for each in waiting] == [500] * 3
+    assert unrelated.offset == 1
 
 
 def test_cut_connections(server: Server) -> None:

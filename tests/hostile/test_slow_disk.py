@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server import OCTETS, Server, chunk
+from server import OCTETS, Server, chunk, until
 
 Slow = Callable[..., Server]
 
@@ -65,64 +65,77 @@ def test_no_newcomer_while_a_write_sleeps(how: str, slow: Slow, control: Path) -
     """However a request ends while its write sleeps in a thread, nobody else gets the upload before
     that write has returned: no byte of the old writer reaches the file after a new one's begin, and
     the finished file is exact (D5)."""
-    server = slow(o=1.5, w=0.05)
+    server = slow(o="go", w=0.05)
     slow_down(server, b"w")
     old, new = b"o" * 10_000, b"n" * 100_000
     path = server.create(len(old) + len(new))
-    with server.connect() as wire:
-        cancel = {"x_cancel_after": 0.2} if how == "cancelled" else {}
-        wire.patch(path, 0, len(old) + len(new), **cancel)
+    with server.connect() as wire, ThreadPoolExecutor(1) as newcomer:
+        wire.patch(path, 0, len(old) + len(new), x_cancel=1 if how == "cancelled" else None)
         wire.send(old)
-        until_the_write_sleeps()
-        if how == "cut":
+        until_the_write_sleeps(control)
+        if how == "cancelled":
+            cancel(control)
+        elif how == "cut":
             wire.reset()
-        came = time.monotonic()
-        offset = server.offset(path)
+        asked = newcomer.submit(server.offset, path)
+        threading.Event().wait(0.3)
+        early = asked.done()
+        (control / "go").touch()
+        offset = asked.result()
         answered = time.monotonic()
         if how != "cut":
             assert wire.answer().status == {"cancelled": 504, "displaced": 423}[how]
+    assert not early, "the newcomer did not wait"
+    before = [ended for first, _, ended in writes(control) if first == "o"]
+    assert before, "the write has not returned"
+    assert max(before) < answered, "the newcomer did not wait long enough"
     assert server.patch(path, offset, (old + new)[offset:]).status == 204
-    before = [write for write in writes(control) if write[0] == "o" and write[1] < came]
-    assert before, "nothing was being written when the newcomer came"
-    assert all(came < ended < answered for _, _, ended in before), "the newcomer did not wait"
     assert offset > 0 or how == "cancelled", "what the old write brought does not count"
     assert server.stored(path) == old + new
 
 
-def test_cancelled_keeps_what_was_written(slow: Slow) -> None:
+def test_cancelled_keeps_what_was_written(slow: Slow, control: Path) -> None:
     """A cancellation is an early end like any other: what the write under way brings is kept
     (invariant 2)."""
-    server = slow(o=0.6, w=0.05)
+    server = slow(o="go", w=0.05)
     slow_down(server, b"w")
     path = server.create(20_000)
     with server.connect() as wire:
-        wire.patch(path, 0, 20_000, x_cancel_after=0.2)
+        wire.patch(path, 0, 20_000, x_cancel=1)
         wire.send(b"o" * 10_000)
+        until_the_write_sleeps(control)
+        cancel(control)
+        (control / "go").touch()
         assert wire.answer().status == 504
     assert server.offset(path) == 10_000
 
 
-def until_the_write_sleeps() -> None:
-    """Give the server the time to take the bytes and to begin with writing them: no event tells of
-    it, and the write sleeps three times as long."""
-    threading.Event().wait(0.5)
+def until_the_write_sleeps(control: Path) -> None:
+    """Wait until a write has begun that ends when the test says so."""
+    begun = control / "begun"
+    until(lambda: begun.exists() and repr("o") in begun.read_text(), "the write")
 
 
-def test_unrelated_requests_do_not_wait(slow: Slow) -> None:
+def cancel(control: Path) -> None:
+    """Have the request cancelled that may be."""
+    (control / "cancel").touch()
+    until((control / "cancelled").exists, "the cancellation")
+
+
+def test_unrelated_requests_do_not_wait(slow: Slow, control: Path) -> None:
     """While an upload's writes sleep, and others wait for its lock, an unrelated HEAD is answered
-    at once: nothing blocks the loop."""
-    server = slow(o=1.5, w=0.05)
+    all the same: nothing blocks the loop."""
+    server = slow(o="go", w=0.05)
     slow_down(server, b"w")
     busy, other = server.create(1000), server.create(1000)
     with server.connect() as wire, ThreadPoolExecutor(5) as waiters:
         wire.patch(busy, 0, 1000)
         wire.send(b"o" * 500)
-        until_the_write_sleeps()
+        until_the_write_sleeps(control)
         waiting = [waiters.submit(server.ask, "HEAD", busy) for _ in range(5)]
-        began = time.monotonic()
-        for _ in range(20):
-            assert server.offset(other) == 0
-        took = time.monotonic() - began
-        assert not all(answer.done() for answer in waiting)
+        unrelated = [server.ask("HEAD", other).status for _ in range(20)]
+        early = any(answer.done() for answer in waiting)
+        (control / "go").touch()
         assert [answer.result().offset for answer in waiting] == [500] * 5
-    assert took < 0.9, f"20 unrelated HEADs took {took:.2f} s"
+    assert unrelated == [200] * 20
+    assert not early, "a newcomer did not wait for the write"

@@ -60,7 +60,7 @@ ENDINGS = {
 }
 
 
-LIMIT = 5.0
+LIMIT = 30.0
 """Seconds after which what should have happened has not."""
 
 
