@@ -28,7 +28,7 @@ ELSEWHERE = [case.name for case in CASES if case.name.startswith(("s3", "locks")
 ON_DISK = {case.name for case in CASES}.difference(ELSEWHERE)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "wanted", [ON_DISK, *({name} for name in ELSEWHERE)], ids=["on disk", *ELSEWHERE]
 )
@@ -44,7 +44,7 @@ def test_a_quick_run_measures_every_case(tmp_path, wanted):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vectus.errors import VectusError
-from vectus.serving import Site, Tls, serve
+from vectus.serving import Site, Tls, serve, worker
 
 
 class Stub:
@@ -97,6 +97,7 @@ STARTS = {"REFUSE": refuse, "CRASH": crash}
 
 def main() -> int:
     options = json.loads(sys.argv[1])
+    worker.ANSWERS = float(os.environ.get("ANSWERS", worker.ANSWERS))
     if "tls" in options:
         options["tls"] = Tls(*options["tls"])
     try:

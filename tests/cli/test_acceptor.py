@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from vectus.serving import acceptor as module
 from vectus.serving.acceptor import Acceptor
 from vectus.serving.shares import Shares
 from vectus.serving.sockets import listen_tcp
@@ -91,14 +92,15 @@ async def test_few_descriptors_left_slow_it_down(listener, caplog) -> None:
         wire.close()
 
 
-async def test_after_a_close_nothing_is_accepted(listener) -> None:
+async def test_after_a_close_nothing_is_accepted(listener, monkeypatch) -> None:
     """A closed acceptor takes nothing more, also when it was just resting."""
+    monkeypatch.setattr(module, "COURTESY", 0.1)  # it still rests when it is closed
     guests = Guests()
     with accepting(listener, guests, lambda: True):
         wires = await knock(listener, 1)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.15)
     assert guests.count == 0
     wires[0].close()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-import socket
+from contextlib import closing
 
 import pytest
 import trustme
 from faking import Fake, Handler
 from reading import path_of
+
+from server import Port
 
 SECRET = "s3cr3t-t0ken"
 REFUSE = {"POST": [401] * 9, "HEAD": [401] * 9, "DELETE": [401] * 9}
@@ -172,12 +174,8 @@ def test_method_override(vectus, fake, heard, tmp_path) -> None:
 def test_what_is_no_tus_server(vectus, tmp_path) -> None:
     """A server that speaks something else entirely is named so, without a traceback."""
     (tmp_path / "a.txt").write_text("content")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.01)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        listener.listen(0)
-        listener.close()
-        done = vectus("info", url, "--retries", "0")
+    with closing(Port()) as nobody:
+        done = vectus("info", f"http://127.0.0.1:{nobody.number}/", "--retries", "0")
 
     assert done.code == 3
     assert re.search("without success", done.err)

@@ -109,10 +109,16 @@ def test_json_needs_no_terminal(tus, tmp_path) -> None:
 
 def test_ctrl_c_leaves_the_terminal_as_it_was(fake, file, tmp_path) -> None:
     """Ctrl-C ends it at once; the cursor is back, and it says that the same command goes on."""
-    fake.tricks = {
-        "PATCH": [lambda _: (terminal.process.send_signal(signal.SIGINT), fake.release.wait(20))]
-    }
+    there = threading.Event()
+
+    def interrupt(_: object) -> None:
+        assert there.wait(20)
+        terminal.process.send_signal(signal.SIGINT)
+        fake.release.wait(20)
+
+    fake.tricks = {"PATCH": [interrupt]}
     terminal = Terminal(tmp_path, "upload", file, fake.url)
+    there.set()
 
     code, out, shown = terminal.ended()
 

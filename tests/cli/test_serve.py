@@ -12,13 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from fault_proxy import Hold, Proxy
+
+from server import Port
 
 PATIENCE = 30.0
 MIB = 1 << 20
@@ -208,9 +211,7 @@ def test_an_upload_may_hop_between_workers(serve) -> None:
     for offset in range(8, 12):
         with tus.half_sent(path, offset, b"y", 3) as line:
             until(lambda size=offset + 1: stored.stat().st_size == size)
-            began = time.monotonic()
             assert tus.offset(path) == offset + 1
-            assert time.monotonic() - began < 5
             assert line.getresponse().status == 423
     assert tus.append(path, 12, b"zzzz").status == 204
     assert tus.ask("GET", path).body == b"xxxxxxxxyyyyzzzz"
@@ -222,28 +223,31 @@ def test_our_client_outlives_our_servers_death(serve, workers) -> None:
     what arrives is the file."""
     with Path("big").open("wb") as big:
         for block in range(4):
-            big.seek(block * 90 * MIB)
+            big.seek(block * 9 * MIB)
             big.write(os.urandom(MIB))
-    running = serve("--workers", workers)
-    client = subprocess.Popen(
-        [sys.executable, "-m", "vectus", "upload", "big", running.url, "--retry-delay", "0.1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        until(lambda: any(each.stat().st_size > MIB for each in Path("data").iterdir()))
-        running.signal(signal.SIGKILL)
-        running.ended()
-        serve("--workers", workers, "--port", running.port)
-        out, err = client.communicate(timeout=PATIENCE)
-    finally:
-        client.kill()
-        client.wait()
+    hold = Hold(11 * MIB)
+    with closing(Port()) as port, Proxy(port.number, {("PATCH", 1): hold}) as proxy:
+        running = serve("--workers", workers, "--port", port.number)
+        client = subprocess.Popen(
+            [sys.executable, "-m", "vectus", "upload", "big", proxy.url, "--retry-delay", "0.1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert hold.reached.wait(PATIENCE)
+            running.signal(signal.SIGKILL)
+            running.ended()
+            hold.go.set()
+            serve("--workers", workers, "--port", port.number)
+            out, err = client.communicate(timeout=PATIENCE)
+        finally:
+            client.kill()
+            client.wait()
 
     assert client.returncode == 0, err
     assert "Trying again" in err
-    assert out.startswith(running.url)
+    assert out.startswith(proxy.url)
     assert filecmp.cmp("big", Path("data", out.strip().rpartition("/")[2]), shallow=False)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -182,13 +183,21 @@ def test_what_cannot_be_is_one_sentence(vectus, tmp_path, arguments, words) -> N
 
 def test_ctrl_c_tells_where_the_upload_is(fake, file) -> None:
     """Ctrl-C ends it with code 130, a sentence and the unfinished upload's URL."""
-    fake.tricks = {"PATCH": [lambda _: (os.kill(client.pid, signal.SIGINT), fake.release.wait(20))]}
+    there = threading.Event()
+
+    def interrupt(_: object) -> None:
+        assert there.wait(20)
+        os.kill(client.pid, signal.SIGINT)
+        fake.release.wait(20)
+
+    fake.tricks = {"PATCH": [interrupt]}
     client = subprocess.Popen(
         [sys.executable, "-m", "vectus", "upload", str(file), fake.url],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    there.set()
     try:
         out, err = client.communicate(timeout=30)
     finally:

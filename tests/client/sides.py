@@ -6,8 +6,10 @@ Only what differs between the two stands here: what a case proves stays in the c
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -17,6 +19,10 @@ from typing import Any, Protocol
 import pytest
 
 import vectus
+from vectus.client import aio, blocking, driver
+
+PATIENCE = 30.0
+"""Seconds after which anything that should have happened has not."""
 
 Making = Callable[[bytes, Path, ExitStack], Any]
 """Makes a source of bytes, in a folder, to be cleaned up with the stack."""
@@ -79,6 +85,50 @@ class Driven:
 
 
 SIDES: dict[str, Side] = {side.name: side for side in (Blocking(), Asyncio())}
+
+
+# --- Clients on a busy machine --------------------------------------------------------------------
+
+
+def http_of(client: Any) -> Any:
+    """What a client of either side speaks HTTP with."""
+    return (client._client if isinstance(client, Driven) else client)._link.http
+
+
+def impatient(client: Any, when: Callable[[str, int], bool]) -> Any:
+    """Have a client's short time-out count only for requests that may run into it, told by their
+    method and which one of that method they are; what is answered gets the time that it needs.
+    Returns the client."""
+    asked: Counter[str] = Counter()
+
+    def hook(request: Any) -> None:
+        asked[request.method] += 1
+        if not when(request.method, asked[request.method]):
+            request.extensions["timeout"] = dict.fromkeys(request.extensions["timeout"], PATIENCE)
+
+    async def ahook(request: Any) -> None:
+        hook(request)
+
+    chosen = ahook if isinstance(client, Driven) else hook
+    http_of(client).event_hooks["request"].append(chosen)
+    return client
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of an upload that were told to stop are waited for to their ends, however long it
+    takes them to be scheduled: what they do is done when the call is over."""
+    monkeypatch.setattr(driver, "STRAGGLERS", PATIENCE)
+
+
+@pytest.fixture
+def long_lived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections of new clients may rest for long, as a process that is stopped between two
+    requests makes them."""
+    for module in (blocking, aio):
+        limits = copy.copy(module.LIMITS)
+        limits.keepalive_expiry = PATIENCE
+        monkeypatch.setattr(module, "LIMITS", limits)
 
 
 # --- The same bytes, as each kind of source -------------------------------------------------------

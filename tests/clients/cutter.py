@@ -20,6 +20,7 @@ class Cutter:
     def __init__(self, server: Server, after: int) -> None:
         self.cuts = 0
         self._left = after
+        self._turn = threading.Lock()
         self._server = server
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -47,17 +48,23 @@ class Cutter:
     def _forward(self, client: socket.socket, upstream: socket.socket) -> None:
         try:
             while data := client.recv(65536):
-                room = len(data) if self.cuts else self._left
+                room = self._room(len(data))
                 upstream.sendall(data[:room])
-                self._left -= len(data)
                 if room < len(data):
-                    self.cuts += 1
                     break
         except OSError:
             pass
         finally:
             shut(upstream)
             shut(client)
+
+    def _room(self, count: int) -> int:
+        """Say how many of so many bytes may pass; several connections may ask at once."""
+        with self._turn:
+            room = count if self.cuts else min(count, self._left)
+            self._left -= count
+            self.cuts += room < count
+        return room
 
     def _return(self, upstream: socket.socket, client: socket.socket) -> None:
         try:

@@ -51,6 +51,7 @@ def test_a_child_that_survives_is_ended(tmp_path: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match="outlived it"):
         program.stop()
     assert gone(child)
+    program._reader.join(20)
     assert program.stop() == -signal.SIGTERM
 
 
@@ -62,6 +63,7 @@ def test_a_child_out_of_reach_does_not_make_us_wait(tmp_path: Path) -> None:
             program.stop()
     finally:
         os.kill(child, signal.SIGKILL)
+    program._reader.join(20)
     assert program.stop() == -signal.SIGTERM
 
 

@@ -17,6 +17,8 @@ import pytest
 
 import vectus
 
+pytestmark = pytest.mark.timeout(180)
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sides import SIDES, Side
+from sides import SIDES, Side, long_lived, unhurried
 
-from server_fixtures import port, serve, store  # noqa: F401  # fixtures
+from server_fixtures import port, serve, store
+
+__all__ = ["long_lived", "port", "serve", "store", "unhurried"]
 
 
 @pytest.fixture(params=SIDES)

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from mock_tus import DATA, Tus
 from pure_server import ENDPOINT
+from sides import http_of
 
 import vectus
 from vectus.client import MemoryResume
@@ -27,11 +28,11 @@ def watched(client, side):
     async def anote(response):
         note(response)
 
-    real = client if side.name == "blocking" else client._client
-    real._link.http.event_hooks["response"].append(note if side.name == "blocking" else anote)
+    http_of(client).event_hooks["response"].append(note if side.name == "blocking" else anote)
     return ports
 
 
+@pytest.mark.usefixtures("long_lived")
 def test_one_connection(side, serve):
     """Many chunks and several uploads go over the same one."""
     server = serve("--durability", "none")
@@ -47,6 +48,7 @@ def test_one_connection(side, serve):
     assert len(set(ports)) == 1
 
 
+@pytest.mark.usefixtures("long_lived")
 def test_as_many_connections_as_parts(side, serve):
     """Each part has one, and the bytes arrive whole."""
     server = serve("--durability", "none")

@@ -82,6 +82,7 @@ def stores(folder):
     }
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("kind", ["memory", "file", "sqlite"])
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_stores_in_use(side, tmp_path, kind, parallel):
@@ -107,11 +108,22 @@ def test_stores_in_use(side, tmp_path, kind, parallel):
 async def test_two_at_once(tmp_path, kind):
     """Of two uploads of the same source at the same time the second makes its own, and says so;
     the loop is not kept waiting by the claim of the first."""
-    tus, resume, heard = Tus(), stores(tmp_path)[kind], []
-    http = httpx2.AsyncClient(transport=httpx2.MockTransport(tus))
+    tus, resume, heard, told = Tus(), stores(tmp_path)[kind], [], asyncio.Event()
+
+    async def answer(request):
+        if request.method == "PATCH":  # the first one is not done before the second has come
+            await asyncio.wait_for(told.wait(), 20)
+        return tus(request)
+
+    def on_event(what):
+        heard.append(what)
+        if what == Noticed(SHARED):
+            told.set()
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
     async with vectus.AsyncClient(ENDPOINT, http=http, resume=resume) as client:
         first, second = await asyncio.gather(
-            *(client.upload(DATA, chunk_size=10_000, on_event=heard.append) for _ in range(2))
+            *(client.upload(DATA, chunk_size=10_000, on_event=on_event) for _ in range(2))
         )
     assert first.url != second.url
     assert tus.content(first.url) == tus.content(second.url) == DATA

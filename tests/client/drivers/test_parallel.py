@@ -49,6 +49,7 @@ def failing_part(tus, number, answer):
     )
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_each_part_goes_on_by_itself(side):
     """After a failure the next call sends only what is missing."""
     tus = Tus()
@@ -85,6 +86,7 @@ def test_a_failed_part_stops_the_others(side):
     assert len(sent) < 100
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_source_that_changes(side, tmp_path):
     """Nobody can go on with any part: all of them are removed from the server."""
     path = tmp_path / "film"

@@ -86,7 +86,7 @@ def test_parts_share_one_refresh(side):
     def twist(request):
         if request.method == "PATCH" and request.headers["authorization"] == "token 1":
             if patched:
-                patched.wait(10)  # until then the others may be about to create
+                patched.wait(20)  # until then the others may be about to create
             good[0] = "token 2"
             return httpx2.Response(401)
         return plain(request)

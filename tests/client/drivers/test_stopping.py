@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
+import signal
 import threading
 from contextlib import suppress
 
@@ -14,7 +16,7 @@ from mock_tus import DATA, PLAIN, Tus
 from pure_server import ENDPOINT
 
 import vectus
-from vectus.client import Retrying, Started
+from vectus.client import Retrying, Started, driver
 from vectus.client.custody import Custody
 from vectus.client.sources import open_source
 
@@ -41,6 +43,7 @@ def test_before_anything(side):
     assert tus.seen == []
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_at_any_moment(side, parallel):
     """Wherever it stops, the URL is known as soon as there is one, and the next call goes on with
@@ -198,12 +201,41 @@ async def test_a_path_that_opens_late(tmp_path):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 10)
-        with open(fifo, "wb", buffering=0):
-            await asyncio.sleep(0.1)
+        with open(fifo, "wb", buffering=0) as writing:
+            async with asyncio.timeout(20):
+                while is_read(writing):  # noqa: ASYNC110 - the kernel tells nobody
+                    await asyncio.sleep(0.001)
         gc.collect()  # an unclosed file would be complained about
 
 
-def test_ctrl_c_in_a_parallel_upload(tmp_path):
+def is_read(pipe):
+    """Whether somebody has a pipe open for reading: else its writing end is in error."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return not poll.poll(0)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Press Ctrl-C until somebody has noticed, which is one KeyboardInterrupt in the main thread:
+    a signal that comes when a thread is just about to wait does not wake it."""
+    noticed = threading.Event()
+
+    def notice(*_):
+        if not noticed.is_set():
+            noticed.set()
+            raise KeyboardInterrupt
+
+    def press():
+        while not noticed.wait(0.05):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, notice)
+    yield press
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_a_parallel_upload(tmp_path, monkeypatch, ctrl_c):
     """It comes through, the other connections stop, and the file is closed only when nobody reads
     it: its number is not given to another file under a reader."""
     path = tmp_path / "film"
@@ -225,10 +257,9 @@ def test_ctrl_c_in_a_parallel_upload(tmp_path):
     def interrupt():
         for _ in range(3):
             patched.acquire(timeout=20)
-        import _thread
+        ctrl_c()
 
-        _thread.interrupt_main()
-
+    monkeypatch.setattr(driver, "STRAGGLERS", 0.2)
     helper = threading.Thread(target=interrupt)
     helper.start()
     http = httpx2.Client(transport=httpx2.MockTransport(tus))

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from ground import Ground
-from sides import SIDES, Side
+from sides import SIDES, Side, long_lived, unhurried
 
 from programs import Program
 from server import Port, Server, vectus_serve
+
+__all__ = ["long_lived", "unhurried"]
 
 
 @pytest.fixture(scope="session")

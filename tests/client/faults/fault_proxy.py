@@ -7,8 +7,10 @@ stands in ``requests``, for tests to count. Slowness is ``benchmarks.slow_link``
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -269,6 +271,18 @@ class Proxy:
         with self._changed:
             assert self._changed.wait_for(lambda: not self._open, PATIENCE), "connections stay open"
 
+    def rest(self) -> None:
+        """Wait until nothing is on its way: every connection has ended, or rests."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._rests():
+            assert time.monotonic() < deadline, "requests stay under way"
+            time.sleep(0.001)
+
+    def _rests(self) -> bool:
+        with self._changed:
+            nobody_comes = not select.select([self._listener], [], [], 0)[0]
+            return nobody_comes and all(connection.rests for connection in self._open)
+
     # --- For connections ---
 
     def saw(self, seen: Seen) -> Fault:
@@ -294,15 +308,16 @@ class Proxy:
 
     def _accept(self) -> None:
         while not self.closed.is_set():
-            try:
-                end, _ = self._listener.accept()
-            except OSError:
-                return
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.connections += 1
-            connection = Connection(self, end, self.connections)
-            with self._changed:
+            select.select([self._listener], [], [])
+            with self._changed:  # whoever looks sees it in the backlog, or among the open ones
+                try:
+                    end, _ = self._listener.accept()
+                except OSError:
+                    return
+                self.connections += 1
+                connection = Connection(self, end, self.connections)
                 self._open.append(connection)
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._run(connection.run)
 
     def _run(self, task: Callable[[], None]) -> None:

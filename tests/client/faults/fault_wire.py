@@ -18,8 +18,6 @@ from typing import Protocol
 PIECE = 1 << 16
 PATIENCE = 30.0
 """Seconds after which anything that should have happened has not."""
-LINGER = 2.0
-"""Seconds that a client has to read an early answer while its body is thrown away."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -155,6 +153,19 @@ class Stream:
         """Whether something was read too early."""
         return bool(self._early)
 
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to be read now, not even the end."""
+        with suppress(OSError, ValueError):  # closed a moment ago
+            return not self._early and not select.select([self.socket], [], [], 0)[0]
+        return False
+
+    def listen(self) -> None:
+        """Wait until there is something to be read, and leave it there."""
+        if not self._early:
+            with suppress(OSError):
+                self.socket.recv(1, socket.MSG_PEEK)
+
     def send(self, data: bytes) -> None:
         """Send bytes.
 
@@ -231,15 +242,12 @@ class Exchange:
 
     def drain(self) -> None:
         """Throw the rest of the body away, as long as it comes."""
-        self._client.socket.settimeout(LINGER)
         try:
             while self._left:
                 self._take(self._left)
         except Gone:
             self._left = 0
             raise
-        finally:
-            self._client.socket.settimeout(PATIENCE)
 
     def wait_for(self, event: threading.Event) -> None:
         """Do nothing until the test says so, or the proxy is closed."""
@@ -289,7 +297,13 @@ class Connection:
         self._number = number
         self._client = Stream(end)
         self._server: Stream | None = None
+        self._idle = False
         end.settimeout(PATIENCE)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the client has had its answers, and has sent nothing since."""
+        return self._idle and self._client.silent
 
     def run(self) -> None:
         """Serve requests until one end has gone."""
@@ -305,6 +319,9 @@ class Connection:
             self.ledger.lost(self)
 
     def _exchange(self) -> None:
+        self._idle = True
+        self._client.listen()
+        self._idle = False
         first, headers = self._client.head()
         method, path, _ = first.split()
         fields = {name.lower(): value for name, value in headers}
@@ -376,6 +393,6 @@ def bow_out(end: socket.socket) -> None:
     it has all that was sent; and what was received and not read would make it a reset."""
     with suppress(OSError):
         end.shutdown(socket.SHUT_WR)
-        end.settimeout(LINGER)
+        end.settimeout(PATIENCE)
         while end.recv(PIECE):
             pass

@@ -7,6 +7,7 @@ import os
 import random
 from typing import Any
 
+import pytest
 from fault_proxy import Cut, Edit, Farewell, Garble, Reset, Say, Swallow, TooLarge
 from fault_wire import Fault
 from ground import DATA, PATCHED, Ground
@@ -55,6 +56,8 @@ def any_options(rng: random.Random) -> dict[str, Any]:
     return options
 
 
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("unhurried")
 def test_chaos(side: Side, ground: Ground) -> None:
     """Whatever happens: the content is exact, or there is an error and another call ends it."""
     seed = random.getrandbits(32)
@@ -69,6 +72,7 @@ def test_chaos(side: Side, ground: Ground) -> None:
             source = ground.source(kind)
             result = side.upload(source, proxy.url, retries=4, **options, **how)
         except UploadError:
+            proxy.settle()
             proxy.script.clear()
             result = side.upload(ground.source(kind), proxy.url, **options, **how)
         assert ground.content(result.url) == DATA, told

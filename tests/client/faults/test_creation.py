@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from fault_proxy import Cut, Edit, Garble, Reset, Say, Stall, Swallow
 from ground import CHUNK, DATA, PATCHED, Ground, without
-from sides import Side
+from sides import Side, impatient
 
+from server import until
 from vectus.client import Noticed, Retrying
 from vectus.errors import NotOffered, NotTus, UploadRefused, UploadTooLarge
 
@@ -54,13 +55,17 @@ def test_a_creation_breaks_in_its_body(side: Side, kind: str, fault: Any, ground
     """Bytes travel with the first try only: the URL of what they made may be lost, and they are
     not sent to be lost again."""
     proxy = ground.proxy({("POST", 1): fault})
-    timeout = 0.5 if isinstance(fault, Stall) else 10
 
-    result = side.upload(ground.source(kind), proxy.url, retry_delay=0.01, timeout=timeout)
+    if isinstance(fault, Stall):
+        with side.client(proxy.url, retry_delay=0.01, timeout=0.5) as client:
+            stalled = impatient(client, lambda *which: which == ("POST", 1))
+            result = stalled.upload(ground.source(kind))
+    else:
+        result = side.upload(ground.source(kind), proxy.url, **QUICK)
 
     assert ground.content(result.url) == DATA
     assert [seen.announced for seen in proxy.of("POST")] == [len(DATA), 0]
-    assert ground.uploads == 2  # the one whose URL was lost, and this one
+    until(lambda: ground.uploads == 2)  # the one whose URL was lost, and this one
 
 
 def test_a_byte_goes_wrong(side: Side, ground: Ground) -> None:
@@ -73,6 +78,7 @@ def test_a_byte_goes_wrong(side: Side, ground: Ground) -> None:
     assert ground.content(result.url) == DATA
 
 
+@pytest.mark.usefixtures("long_lived")
 def test_one_request_is_enough(side: Side, ground: Ground) -> None:
     """A source that fits one chunk travels with its creation: two requests, one connection."""
     proxy = ground.proxy()

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import BadStatusLine, HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -27,6 +28,8 @@ from fault_proxy import (
     Twice,
 )
 from fault_wire import Fault
+
+from server import Port
 
 BODY = bytes(range(256)) * 1000
 
@@ -157,6 +160,7 @@ def test_a_stall(upstream: Upstream, after: int) -> None:
         http = to(proxy)
         with pytest.raises(TimeoutError):
             send(http, patience=0.3)
+        proxy.wait_for_body(after)
         http.close()
         assert proxy.body() == after
         assert upstream.bodies == []
@@ -270,9 +274,7 @@ def test_a_wrong_byte(upstream: Upstream) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     """The client's connection is reset."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    with Proxy(port) as proxy:
+    with closing(Port()) as nobody, Proxy(nobody.number) as proxy:
         http = to(proxy)
         with pytest.raises((ConnectionError, BadStatusLine)):
             send(http)

@@ -55,6 +55,7 @@ def interrupted(side: Side, proxy: Proxy, source: Any, **options: Any) -> Upload
     return caught.value
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["path", "bytes", "file"])
 def test_another_call_goes_on(side: Side, kind: str, way: str, ground: Ground) -> None:
@@ -218,10 +219,10 @@ def test_a_cancelled_task(way: str, ground: Ground) -> None:
     async def run() -> vectus.Result:
         async with vectus.AsyncClient(proxy.url, **QUICK) as client:
             task = asyncio.create_task(client.upload(source, **options))
-            await asyncio.to_thread(trap.reached.wait, 20)
+            assert await asyncio.to_thread(trap.reached.wait, 20)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 20)
             trap.go.set()
             return await client.upload(source, **options)
 
@@ -271,7 +272,7 @@ def test_the_same_at_once(ground: Ground) -> None:
     async def run() -> list[vectus.Result]:
         async with vectus.AsyncClient(proxy.url, resume=store, **QUICK) as client:
             first = asyncio.create_task(client.upload(DATA))
-            await asyncio.to_thread(hold.reached.wait, 20)
+            assert await asyncio.to_thread(hold.reached.wait, 20)
             second = await client.upload(DATA, on_event=heard.append)
             hold.go.set()
             return [await first, second]

@@ -21,6 +21,8 @@ from uploaders import Uploaders
 from server import Server
 from server_fixtures import Run
 
+pytestmark = pytest.mark.timeout(240)
+
 MIB = 1 << 20
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -16,6 +16,8 @@ from sides import SIDES
 from server import Server
 from server_fixtures import Run
 
+pytestmark = pytest.mark.timeout(240)
+
 MIB = 1 << 20
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {

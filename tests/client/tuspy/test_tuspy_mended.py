@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import io
 import json
@@ -171,8 +172,13 @@ async def test_a_file_that_shrinks(tus: ScriptedTus, kind: Any, photo: Path) -> 
 # --- Connections ----------------------------------------------------------------------------------
 
 
-async def test_one_connection(tus: ScriptedTus, kind: Any, photo: Path) -> None:
+async def test_one_connection(
+    tus: ScriptedTus, kind: Any, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Chunks, and what follows a trouble, go over one connection; tuspy opened one for each."""
+    limits = copy.copy(connection_module.LIMITS)
+    limits.keepalive_expiry = 30  # however long this process is stopped between two requests
+    monkeypatch.setattr(connection_module, "LIMITS", limits)
     tus.will("PATCH", None, 500)
     options = {"chunk_size": 50, "retries": 1, "retry_delay": 0}
     uploader = kind.make(tus, str(photo), **options)
@@ -240,7 +246,7 @@ async def test_a_time_out_is_an_error_like_others(
 
     def short(seconds: float | None, *, body: bool) -> httpx2.Timeout:
         limits.append(body)
-        return httpx2.Timeout(20, read=0.2)
+        return httpx2.Timeout(20, read=0.2 if body else 20)
 
     done = threading.Event()
     monkeypatch.setattr("vectus.client.tuspy.connection.timeouts", short)
