@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -109,11 +110,18 @@ def filled(command: tuple[str, ...], port: int, directory: Path) -> list[str]:
     return [part.replace("{port}", str(port)).replace("{dir}", str(directory)) for part in command]
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to whoever asks for any, so that nobody is given one of them
+before the server takes it."""
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    chance = random.SystemRandom()  # other processes may have the same seed
+    while True:
+        port = chance.choice(PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def await_ready(
