@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from opening import opened
 
 from backends import (  # noqa: F401
     Redis,
@@ -21,8 +23,8 @@ from backends import (  # noqa: F401
     shared_redis,
 )
 from server_fixtures import port, serve, store  # noqa: F401
+from vectus.locks import postgres
 from vectus.locks.file import FileLocker
-from vectus.locks.redis import RedisLocker
 
 DRIVER = Path(__file__).parent / "lock_driver.py"
 NODE_DRIVER = Path(__file__).parent / "node_driver.py"
@@ -52,16 +54,21 @@ class Peer:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def line(self) -> str:
+    async def line(self, patience: float = LIMIT) -> str:
         """Return the next line it prints, empty at its end."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(patience):
             return (await self.process.stdout.readline()).decode().strip()
 
     async def end(self) -> int:
         """Wait for its end and return its exit code."""
         async with asyncio.timeout(LIMIT):
             return await self.process.wait()
+
+    def stop(self) -> None:
+        """Have it stand still, and wait until all of it does."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def tell(self, line: str) -> None:
         """Give it a line to read."""
@@ -133,15 +140,22 @@ async def more_files(tmp_path: Path) -> AsyncIterator[FileLocker]:
     await locker.aclose()
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL may be as slow as a busy machine makes it, for all who do not say otherwise."""
+    monkeypatch.setattr(postgres, "PATIENCE", LIMIT)
+    monkeypatch.setattr(postgres, "LASTING", 2 * LIMIT)
+    monkeypatch.setitem(postgres.OURS, "connect_timeout", int(LIMIT))
+
+
 @pytest.fixture(scope="session")
 def open_redis(shared_redis: Redis) -> str:  # noqa: F811
     """Where a Redis is that runs for long enough to give out locks at once."""
-
-    async def wait() -> None:
-        locker = RedisLocker(shared_redis.url, ttl=1.0)
-        async with locker.hold("0"):
-            pass
-        await locker.aclose()
-
-    asyncio.run(wait())
+    asyncio.run(opened(shared_redis.url))
     return shared_redis.url
+
+
+@pytest.fixture(scope="session")
+def lasting_redis(open_redis: str) -> str:
+    """The same, whose locks are not lost where a busy machine has no time for their holders."""
+    return f"{open_redis}?ttl=30"

@@ -21,6 +21,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
+from pauses import again_if_paused
 
 from server import Server
 from vectus import wiring
@@ -99,6 +100,12 @@ def appear(tmp_path: Path) -> Iterator[Appear]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nobody taken for dead because the machine is busy."""
     monkeypatch.setattr(mounts, "LOOKS", 10**6)
+
+
+@pytest.fixture(autouse=True)
+def long_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever leaves has left, however busy the machine is."""
+    monkeypatch.setattr(watch, "GOODBYE", LIMIT)
 
 
 def files(directory: Path) -> list[Path]:
@@ -372,6 +379,7 @@ async def test_a_full_disk_does_not_keep_a_server_from_starting(
     assert "is full" in caplog.text
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_cancelled_start_leaves_nothing(
     tmp_path: Path, appear: Appear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +398,7 @@ async def test_a_cancelled_start_leaves_nothing(
     assert len(files(tmp_path)) <= 1
 
 
+@pytest.mark.timeout(180)
 def test_a_server_that_is_overlooked_ends(serve: Callable[..., Server], redis_url: str) -> None:
     """``vectus serve``, with workers or without, ends with code 2 and one sentence before it
     listens; the one that was there goes on."""
@@ -397,7 +406,7 @@ def test_a_server_that_is_overlooked_ends(serve: Callable[..., Server], redis_ur
     for more in ([], ["--workers", "2"]):
         argv = [sys.executable, "-c", BLIND, "serve", str(first.store), "--port", "0", *more]
         argv += ["--locks", redis_url]
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=2 * LIMIT)
         assert (done.returncode, done.stdout) == (2, ""), done
         [said] = [line for line in done.stderr.splitlines() if " INFO " not in line]
         assert said.startswith("vectus serve: Kernel locks do not work across the mounts of")
@@ -446,6 +455,7 @@ def test_asking_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@again_if_paused(0.5)
 @pytest.mark.usefixtures("patient")
 def test_two_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that ask see each other, and nobody needs to serve."""

@@ -6,13 +6,16 @@ import asyncio
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pauses import TRIES, again_if_paused
 
 from backends import Postgres, Redis
 from vectus.errors import LockHeld
+from vectus.locks import remote
 from vectus.locks.postgres import PostgresLocker
 from vectus.locks.redis import RedisLocker
 
@@ -21,21 +24,25 @@ Locker = RedisLocker | PostgresLocker
 
 ID = "0123456789abcdef"
 LIMIT = 30.0
-TTL = 2.0  # as in node_driver.py
-SOON = 1.8
+SHORT = "?ttl=2"
+SOON = 10.0
+"""Seconds: less than any lock of a dead holder has left, and time enough for a busy machine."""
+
+AT_ONCE = 1.0
+"""Seconds that a machine may take which has others to attend to, most of the times."""
 
 
 @pytest.fixture(params=["redis", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
     """Where the locks are, on each kind of server."""
     if request.param == "redis":
-        return str(request.getfixturevalue("open_redis"))
+        return str(request.getfixturevalue("lasting_redis"))
     return str(request.getfixturevalue("shared_postgres").url)
 
 
 def open_locker(url: str) -> Locker:
     """Open a locker like those of the other processes."""
-    return PostgresLocker(url) if url.startswith("postgresql") else RedisLocker(url, ttl=TTL)
+    return PostgresLocker(url) if url.startswith("postgresql") else RedisLocker(url)
 
 
 @pytest.fixture
@@ -62,25 +69,24 @@ async def test_takeover(start_node: Start, url: str, locker: Locker) -> None:
             peer.tell("again")
             await wanted.wait()
         assert await peer.line() == "held"
-    assert sorted(waited)[4] < SOON / 4  # the machine may be busy once
+    assert sorted(waited)[4] < AT_ONCE  # the machine may be busy once
 
 
-async def test_a_waiter_is_woken(url: str, locker: Locker) -> None:
+async def test_a_waiter_is_woken(url: str, locker: Locker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for long is told when the lock is let go, and need not find out by trying."""
-    now = asyncio.get_running_loop().time
-    holding, waited = open_locker(url), []
-    for _ in range(9):
-        async with holding.hold(ID):
-            claim = locker.hold(ID)
-            waiting = asyncio.ensure_future(claim.__aenter__())
-            await asyncio.sleep(0.33)  # until it tries four times a second
-            begun = now()
-        async with asyncio.timeout(LIMIT):
+    monkeypatch.setattr(remote, "PAUSES", ())
+    monkeypatch.setattr(remote, "LONGEST_PAUSE", 1e6)
+    async with asyncio.timeout(LIMIT), aclosing(open_locker(url)) as holding:
+        for _ in range(3):
+            wanted = asyncio.Event()  # of an upload that no killed holder has left
+            async with holding.hold("woken", wanted.set):
+                claim: Any = locker.hold("woken", patience=1e6)
+                waiting = asyncio.ensure_future(claim.__aenter__())
+                await wanted.wait()
+                while claim._alarm._ringing is None:  # noqa: ASYNC110 - until it sleeps
+                    await asyncio.sleep(0.001)
             await waiting
-        waited.append(now() - begun)
-        await claim.__aexit__(None, None, None)
-    await holding.aclose()
-    assert sorted(waited)[4] < 0.06, waited
+            await claim.__aexit__(None, None, None)
 
 
 async def test_a_killed_holder(start_node: Start, url: str, locker: Locker) -> None:
@@ -114,46 +120,56 @@ async def test_killed_while_others_wait(start_node: Start, url: str, locker: Loc
         await claim.__aexit__(None, None, None)
 
 
+@pytest.mark.timeout(240)
 async def test_hammered(start_node: Start, url: str, tmp_path: Path) -> None:
     """Processes with many tasks that fight for one lock never hold it together, and its fences
     rise all the time."""
-    peers = [await start_node(url, "hammer", ID, 4, 6, tmp_path) for _ in range(3)]
+    peers = await hammering(start_node, url, 6, tmp_path)
+    await rounds(tmp_path, 150)
 
     counts = await outcomes(peers)
-    assert counts.pop("turns") > 30
+    assert counts.pop("turns") > 150
+    del counts["paused"]
     assert set(counts.values()) == {0}
 
 
+async def hammering(start_node: Start, url: str, tasks: int, scratch: Path) -> list[Any]:
+    """Start three processes, each with so many tasks."""
+    peers = [await start_node(url, "hammer", ID, tasks, scratch) for _ in range(3)]
+    assert [await peer.line() for peer in peers] == ["begun"] * 3
+    return peers
+
+
 async def outcomes(peers: list[Any]) -> dict[str, int]:
-    """Add up what hammering processes say at their end."""
+    """End hammering processes, and add up what they say."""
     counts: dict[str, int] = {}
     for peer in peers:
-        if not (line := await peer.line()).startswith("turns"):
-            line = await peer.line()
-        for name, count in re.findall(r"(\w+)=(\d+)", line):
+        peer.tell("enough")
+    for peer in peers:
+        for name, count in re.findall(r"(\w+)=(\d+)", await peer.line(2 * LIMIT)):
             counts[name] = counts.get(name, 0) + int(count)
     return counts
 
 
+@again_if_paused(0.3)
 async def test_a_stopped_holder_in_redis(start_node: Start, open_redis: str) -> None:
     """A stopped process loses its lock when its time is over, to nobody before; when it goes on,
     it can see that before it writes, though what it would write is there first."""
-    locker = RedisLocker(open_redis, ttl=TTL)
-    peer = await start_node(open_redis, "careful", ID)
-    fence = int((await peer.line()).removeprefix("held "))
-    peer.tell("piece")
-    assert await peer.line() == "wrote"
-    peer.process.send_signal(signal.SIGSTOP)
-
-    with pytest.raises(LockHeld):
-        async with locker.hold(ID, patience=0.7):
-            pytest.fail("Two hold one lock.")
-    async with asyncio.timeout(LIMIT), locker.hold(ID, patience=LIMIT) as lease:
-        assert lease.fence > fence
+    async with aclosing(RedisLocker(f"{open_redis}{SHORT}")) as locker:
+        peer = await start_node(f"{open_redis}{SHORT}", "careful", ID)
+        fence = int((await peer.line()).removeprefix("held "))
         peer.tell("piece")
-        peer.process.send_signal(signal.SIGCONT)
-        assert sorted([await peer.line(), await peer.line()]) == ["refused", "told"]
-    await locker.aclose()
+        assert await peer.line() == "wrote"
+        peer.stop()
+
+        with pytest.raises(LockHeld):
+            async with locker.hold(ID, patience=0.7):
+                pytest.fail("Two hold one lock.")
+        async with asyncio.timeout(LIMIT), locker.hold(ID, patience=LIMIT) as lease:
+            assert lease.fence > fence
+            peer.tell("piece")
+            peer.process.send_signal(signal.SIGCONT)
+            assert sorted([await peer.line(), await peer.line()]) == ["refused", "told"]
 
 
 async def test_a_stopped_holder_in_postgres(start_node: Start, shared_postgres: Postgres) -> None:
@@ -162,7 +178,7 @@ async def test_a_stopped_holder_in_postgres(start_node: Start, shared_postgres: 
     locker = PostgresLocker(shared_postgres.url)
     peer = await start_node(shared_postgres.url, "polite", ID)
     assert await peer.line() == "held"
-    peer.process.send_signal(signal.SIGSTOP)
+    peer.stop()
 
     for patience in (0, 0.8):
         with pytest.raises(LockHeld):
@@ -221,19 +237,24 @@ async def test_one_loop_after_another(url: str) -> None:
     await locker.aclose()
 
 
-async def test_redis_killed_under_load(
-    start_node: Start, redis_server: Redis, tmp_path: Path
-) -> None:
+@pytest.mark.timeout(240)
+async def test_redis_killed_under_load(start_node: Start, tmp_path: Path) -> None:
     """Redis killed, and back without anything it knew, twice: holders are out at once, nobody gets
-    a lock while an old one may last, fences rise, and all goes on."""
-    peers = [await start_node(redis_server.url, "hammer", ID, 14, 4, tmp_path) for _ in range(3)]
-    await rounds(tmp_path, 5)
-    for _ in range(2):
-        redis_server.kill()
-        redis_server.start()
-        await rounds(tmp_path, 5)
-
-    counts = await outcomes(peers)
+    a lock while an old one may last, fences rise, and all goes on. Told again where one of them
+    stood still: he may have lost a lock in the middle of it."""
+    for number in range(TRIES):
+        scratch = tmp_path / f"{number}"
+        scratch.mkdir()
+        with Redis() as server:
+            peers = await hammering(start_node, f"{server.url}{SHORT}", 4, scratch)
+            await rounds(scratch, 5)
+            for _ in range(2):
+                server.kill()
+                server.start()
+                await rounds(scratch, 5)
+            counts = await outcomes(peers)
+        if not counts["paused"]:
+            break
     assert (counts["overlaps"], counts["falls"]) == (0, 0)
     assert counts["away"] > 0
 
@@ -241,13 +262,14 @@ async def test_redis_killed_under_load(
 async def rounds(scratch: Path, number: int) -> None:
     """Wait for so many turns of those who hammer."""
     seen = set()
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(3 * LIMIT):
         while len(seen) <= number:
             if (scratch / "fence").exists():
                 seen.add((scratch / "fence").read_text())
             await asyncio.sleep(0.002)
 
 
+@pytest.mark.timeout(240)
 async def test_sessions_ended_under_load(
     start_node: Start, postgres_server: Postgres, tmp_path: Path
 ) -> None:
@@ -256,31 +278,38 @@ async def test_sessions_ended_under_load(
     that), and no longer; all go on with new sessions."""
     import psycopg
 
-    peers = [await start_node(postgres_server.url, "hammer", ID, 6, 4, tmp_path) for _ in range(3)]
+    ended = 0
+    peers = await hammering(start_node, postgres_server.url, 4, tmp_path)
     await rounds(tmp_path, 5)
     async with await psycopg.AsyncConnection.connect(postgres_server.url, autocommit=True) as own:
         for _ in range(12):
-            await own.execute(
+            cursor = await own.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'vectus locks' ORDER BY random() LIMIT 2"
             )
+            ended += cursor.rowcount
             await rounds(tmp_path, 3)
 
     counts = await outcomes(peers)
     assert counts["doubles"] == 0
-    assert counts["falls"] <= counts["overlaps"] < counts["lost"]
+    # Whoever is overlapped had his session ended; he may leave before he hears of it.
+    assert max(counts["falls"], counts["overlaps"]) <= ended
+    assert counts["lost"] + counts["away"] > 0
 
 
+@pytest.mark.timeout(240)
 async def test_postgres_killed_under_load(
     start_node: Start, postgres_server: Postgres, tmp_path: Path
 ) -> None:
     """PostgreSQL killed and started again: the same."""
-    peers = [await start_node(postgres_server.url, "hammer", ID, 7, 4, tmp_path) for _ in range(3)]
+    peers = await hammering(start_node, postgres_server.url, 4, tmp_path)
     await rounds(tmp_path, 5)
     postgres_server.kill()
     postgres_server.start()
     await rounds(tmp_path, 5)
 
     counts = await outcomes(peers)
-    assert (counts["overlaps"], counts["falls"]) == (0, 0)
+    assert counts["doubles"] == 0
+    # Its processes do not end in one moment: each but the last may give the lock away.
+    assert max(counts["falls"], counts["overlaps"]) < len(peers)
     assert counts["away"] > 0

@@ -57,9 +57,11 @@ def unmount(program: Program, place: Path) -> None:
 
 
 @pytest.fixture
-def run_node(start: Start, port: Callable[[], int], open_redis: str) -> Callable[..., Server]:
+def run_node(start: Start, port: Callable[[], int], lasting_redis: str) -> Callable[..., Server]:
     """Serve a place, with locks in Redis."""
-    return lambda place, *flags: vectus_serve(start, port(), place, "--locks", open_redis, *flags)
+    return lambda place, *flags: vectus_serve(
+        start, port(), place, "--locks", lasting_redis, *flags
+    )
 
 
 def vectus(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -7,12 +7,17 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
 import redis.asyncio as aio
+from opening import opened
+from pauses import again_if_paused
 
-from backends import Redis, free_port
+from backends import Redis
+from server import Port
+from vectus.contracts import Lease
 from vectus.errors import ConfigurationError, LockHeld, LockUnavailable
 from vectus.locks import remote
 from vectus.locks.redis import RedisLocker
@@ -23,6 +28,12 @@ Start = Callable[..., Awaitable[Any]]
 ID = "0123456789abcdef"
 LIMIT = 30.0
 TTL = 2.0
+LASTING = 30.0
+"""Seconds that locks last where their end does not matter: no pause of a machine is so long."""
+
+SOON = 10.0
+"""Seconds: less than such a lock has left, and time enough for a busy machine."""
+
 FENCE, ERA = "{vectus}:fence", "{vectus}:era"
 
 
@@ -75,13 +86,24 @@ def own_redis() -> Iterator[Redis]:
         yield server
 
 
-async def opened(url: str) -> None:
-    """Wait until a server gives out locks."""
-    locker = RedisLocker(url, ttl=0.5)
-    await wait_until_back(locker)
-    await locker.aclose()
+@asynccontextmanager
+async def held(locker: RedisLocker, id: str = ID, **how: Any) -> AsyncIterator[Lease]:
+    """Hold a lock that can be had, though the machine be too busy for some tries."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            claim = locker.hold(id, **how)
+            try:
+                lease = await claim.__aenter__()
+                break
+            except LockUnavailable:
+                await asyncio.sleep(0.05)
+    try:
+        yield lease
+    finally:
+        await claim.__aexit__(None, None, None)
 
 
+@again_if_paused(0.3)
 async def test_renewed(locker: RedisLocker, other: RedisLocker) -> None:
     """A lock is held for as long as its holder likes, many of them in one process as well."""
     lost = Lost()
@@ -101,15 +123,17 @@ async def test_renewed(locker: RedisLocker, other: RedisLocker) -> None:
     assert not lost.event.is_set()
 
 
-async def test_nothing_is_left(locker: RedisLocker, client: aio.Redis) -> None:
+async def test_nothing_is_left(open_redis: str, client: aio.Redis) -> None:
     """Of an upload nothing stays in Redis, and there is one subscription for a process."""
-    async with locker.hold(ID):
-        assert await client.exists("{vectus}:lock:" + ID)
+    locker, id = RedisLocker(open_redis, ttl=LASTING), "nobody-else-has-it"
+    before = set(await client.keys("*"))  # killed holders of other tests among them
+    async with locker.hold(id):
+        assert await client.exists("{vectus}:lock:" + id)
         with pytest.raises(LockHeld):
-            async with locker.hold(ID, patience=0.1):
+            async with locker.hold(id, patience=0.1):
                 pytest.fail("Two hold one lock.")
-    left = {key for key in await client.keys("*") if "upload-" not in key}  # another test's
-    assert left <= {FENCE, ERA}
+    assert set(await client.keys("*")) - before <= {FENCE, ERA}
+    await locker.aclose()
 
 
 async def test_fences_follow_the_counter_and_the_time(own_redis: Redis) -> None:
@@ -117,7 +141,7 @@ async def test_fences_follow_the_counter_and_the_time(own_redis: Redis) -> None:
     microseconds, where the last one was forgotten; and above what this process has seen."""
     await opened(own_redis.url)
     client = aio.Redis.from_url(own_redis.url)
-    locker, fences = RedisLocker(own_redis.url), []
+    locker, fences = RedisLocker(own_redis.url, ttl=LASTING), []
     ahead = 8_000_000_000_000_000
     for before in (None, ahead, 0):
         if before is not None:
@@ -127,22 +151,19 @@ async def test_fences_follow_the_counter_and_the_time(own_redis: Redis) -> None:
     assert 1_700_000_000_000_000 < fences[0] < ahead
     assert fences[1:] == [ahead + 1, ahead + 2]
     await client.delete(FENCE)
-    fresh = RedisLocker(own_redis.url)
+    fresh = RedisLocker(own_redis.url, ttl=LASTING)
     async with fresh.hold(ID) as lease:
         assert fences[0] < lease.fence < ahead
     for closable in (locker, fresh, client):
         await closable.aclose()
 
 
-async def test_a_server_that_was_just_started(own_redis: Redis) -> None:
+async def test_a_server_that_was_just_started() -> None:
     """A server that has come up empty gives out nothing until every lease of an earlier one is
     over, and then to whoever waits."""
     begun = remote.now()
-    locker = RedisLocker(own_redis.url, ttl=TTL)
-    assert not await is_free(locker, ID)
-    async with asyncio.timeout(LIMIT), locker.hold(ID):
-        assert remote.now() - begun > TTL * 0.8
-    await locker.aclose()
+    with Redis() as server:
+        await opens_in_time(server, begun)
 
 
 async def test_a_server_that_took_over(own_redis: Redis) -> None:
@@ -151,33 +172,45 @@ async def test_a_server_that_took_over(own_redis: Redis) -> None:
     await opened(own_redis.url)
     client = aio.Redis.from_url(own_redis.url)
     await client.set(ERA, "0123456789abcdef 17")
-    locker = RedisLocker(own_redis.url, ttl=TTL)
-    assert not await is_free(locker, ID)
-    begun = remote.now()
-    async with asyncio.timeout(LIMIT), locker.hold(ID):
-        assert remote.now() - begun > TTL * 0.8
-    for closable in (locker, client):
-        await closable.aclose()
+    await client.aclose()
+    await opens_in_time(own_redis, remote.now())
+
+
+async def opens_in_time(server: Redis, begun: float) -> None:
+    """Get a lock, neither at once nor never, but after so long as leases last."""
+    locker = RedisLocker(server.url, ttl=TTL)
+    async with asyncio.timeout(LIMIT):
+        try:
+            at_once = await is_free(locker, ID)
+        except LockUnavailable:  # a busy machine
+            at_once = False
+        assert not at_once or remote.now() - begun > TTL * 0.8
+        async with held(locker):
+            assert remote.now() - begun > TTL * 0.8
+    await locker.aclose()
 
 
 async def test_redis_is_gone(own_redis: Redis) -> None:
     """With Redis gone, leases are lost at once, a lock cannot be had, in next to no time, and all
     goes on when it is back."""
     await opened(own_redis.url)
-    locker, lost = RedisLocker(own_redis.url, ttl=0.5), Lost()
+    locker, lost = RedisLocker(own_redis.url, ttl=LASTING), Lost()
     async with locker.hold(ID, on_lost=lost) as lease:
+        begun = remote.now()
         own_redis.kill()
-        await lost.wait()
+        assert await lost.wait() - begun < SOON
         assert lease.lost
+    took = []
     for _ in range(3):
         begun = remote.now()
         with pytest.raises(LockUnavailable, match="cannot be reached"):
             async with locker.hold(ID):
                 pytest.fail("Redis is gone.")
-        assert remote.now() - begun < 3
+        took.append(remote.now() - begun)
+    assert min(took) < 3  # the machine may have been busy
     own_redis.start()
-    await wait_until_back(locker)
-    async with locker.hold(ID) as again:
+    await opened(own_redis.url)
+    async with held(locker) as again:
         assert again.fence > lease.fence
     await locker.aclose()
 
@@ -198,10 +231,12 @@ async def test_redis_stands_still(own_redis: Redis) -> None:
     no newcomer waiting for long, and is used again when it answers."""
     await opened(own_redis.url)
     locker, lost = RedisLocker(own_redis.url, ttl=TTL), Lost()
-    async with locker.hold(ID, on_lost=lost) as lease:
+    async with held(locker, on_lost=lost) as lease:
         stopped = remote.now()
         os.kill(own_redis.pid, signal.SIGSTOP)
-        assert await lost.wait() - stopped < TTL
+        await lost.wait()
+        grant: Any = lease
+        assert grant._grant._until - stopped < TTL  # when it looked at the clock is its own affair
         assert lease.lost
         with pytest.raises(LockUnavailable):
             async with locker.hold("another"):
@@ -215,16 +250,17 @@ async def test_the_subscription_is_cut(own_redis: Redis) -> None:
     """A process that cannot be heard of any more gives its leases up: others take it for dead."""
     await opened(own_redis.url)
     client = aio.Redis.from_url(own_redis.url)
-    locker, other, lost = RedisLocker(own_redis.url), RedisLocker(own_redis.url), Lost()
+    locker, other = (RedisLocker(own_redis.url, ttl=LASTING) for _ in range(2))
+    lost = Lost()
     async with other.hold("another"):
         pass
     async with asyncio.timeout(LIMIT), locker.hold(ID, on_lost=lost) as lease:
         begun = remote.now()
         await client.client_kill_filter(_type="pubsub")
-        assert await lost.wait() - begun < 3
+        assert await lost.wait() - begun < SOON
         assert lease.lost
-        async with other.hold(ID):
-            assert remote.now() - begun < 3
+        async with held(other):  # it may not have noticed as yet that it is deaf, too
+            assert remote.now() - begun < SOON
     for closable in (locker, other, client):
         await closable.aclose()
 
@@ -233,21 +269,25 @@ async def test_a_subscription_that_brings_nothing(
     open_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A subscription that is open, but dead, is found out: what is told there is not heard."""
-    locker, lost = RedisLocker(open_redis, ttl=1.0), Lost()
-    async with locker.hold(ID, on_lost=lost):
+    locker = RedisLocker(open_redis, ttl=1.0)
+    async with held(locker):
         session: Any = locker._line._session
         monkeypatch.setattr(session, "_hear", lambda _: None)
-        await lost.wait()
-    async with locker.hold(ID):
+    async with asyncio.timeout(LIMIT):
+        while session.alive:  # a lease that a busy machine costs proves nothing
+            lost = Lost()
+            async with held(locker, on_lost=lost):
+                if session.alive:
+                    await lost.wait()
+    async with held(locker):
         assert locker._line._session is not session
     await locker.aclose()
 
 
-async def test_an_answer_is_lost(
-    locker: RedisLocker, other: RedisLocker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_is_lost(open_redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that Redis gave, though nobody heard of it, is given back when somebody asks."""
-    async with locker.hold("another"):
+    locker, other = (RedisLocker(open_redis, ttl=LASTING) for _ in range(2))
+    async with locker.hold("another"), locker.hold(ID):
         session: Any = locker._line._session
     script = session._take_script
 
@@ -261,8 +301,10 @@ async def test_an_answer_is_lost(
             async with locker.hold(ID):
                 pytest.fail("It cannot know that it has it.")
         monkeypatch.setattr(session, "_take_script", script)
-        async with asyncio.timeout(TTL / 2), whoever.hold(ID):
+        async with asyncio.timeout(SOON), whoever.hold(ID):
             pass
+    for each in (locker, other):
+        await each.aclose()
 
 
 async def test_the_token_is_gone(locker: RedisLocker, client: aio.Redis) -> None:
@@ -270,7 +312,7 @@ async def test_the_token_is_gone(locker: RedisLocker, client: aio.Redis) -> None
     the other's."""
     for token in (None, "0123456789abcdef:another"):
         lost = Lost()
-        async with locker.hold(ID, on_lost=lost):
+        async with held(locker, on_lost=lost):
             key = "{vectus}:lock:" + ID
             await (client.delete(key) if token is None else client.set(key, token, px=20_000))
             await lost.wait()
@@ -287,7 +329,7 @@ async def test_a_failing_on_lost(own_redis: Redis) -> None:
     def fail() -> None:
         raise RuntimeError("on purpose")
 
-    locker = RedisLocker(own_redis.url)
+    locker = RedisLocker(own_redis.url, ttl=LASTING)
     async with (
         locker.hold("first", on_lost=fail),
         locker.hold("second", on_lost=lost),
@@ -302,20 +344,22 @@ async def test_a_failing_on_lost(own_redis: Redis) -> None:
 async def test_a_cluster(start_node: Start) -> None:
     """All keys are in one place of a cluster. There, who listens where is not known, so a dead
     holder's lock ends with its time."""
-    flags = ("--port", str(free_port()), "--cluster-port", str(free_port()))
-    with Redis(*flags, "--cluster-enabled", "yes") as server:
-        client = aio.Redis.from_url(server.url)
-        await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        await client.aclose()
-        locker = RedisLocker(server.url, ttl=TTL)
-        await wait_until_back(locker)
-        peer = await start_node(server.url, "stubborn", ID)
-        await peer.line()
-        peer.process.kill()
-        begun = remote.now()
-        async with asyncio.timeout(LIMIT), locker.hold(ID):
-            assert remote.now() - begun > TTL / 2
-        await locker.aclose()
+    with closing(Port()) as port, closing(Port()) as bus:
+        flags = ("--port", str(port.number), "--cluster-port", str(bus.number))
+        with Redis(*flags, "--cluster-enabled", "yes") as server:
+            client = aio.Redis.from_url(server.url)
+            await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            locker = RedisLocker(server.url, ttl=TTL)
+            await wait_until_back(locker)
+            peer = await start_node(f"{server.url}?ttl=2", "stubborn", ID)
+            await peer.line()
+            begun = remote.now()
+            left = await client.pttl("{vectus}:lock:" + ID) / 1000
+            peer.process.kill()
+            async with held(locker):
+                assert remote.now() - begun > left - 0.1
+            await locker.aclose()
+            await client.aclose()
 
 
 @pytest.mark.parametrize("id", ["", ".", "a/b", "a\n", "a b", "ü", "x" * 129])
@@ -329,10 +373,12 @@ async def test_how_long_a_lock_lasts(open_redis: str, client: aio.Redis) -> None
     """The URL can say so, beside what else it says; 6 s otherwise."""
     for query, seconds in (("", 6), ("?ttl=2", 2), ("?db=0&ttl=1.5&socket_timeout=3", 1.5)):
         locker = RedisLocker(open_redis + query)
-        async with locker.hold(ID):
+        begun = remote.now()
+        async with held(locker):
             left = await client.pttl(f"{{vectus}}:lock:{ID}")
         await locker.aclose()
-        assert seconds * 500 < left <= seconds * 1000
+        elapsed = (remote.now() - begun) * 1000
+        assert seconds * 1000 - elapsed - 10 < left <= seconds * 1000
 
 
 @pytest.mark.parametrize("ttl", ["", "soon", "0", "-6", "nan", "inf", "0.5", "86400"])

@@ -17,6 +17,12 @@ from vectus.locks.together import BothLocker
 from vectus.testing.lockers import LockerSuite
 
 
+async def connected(locker: Locker) -> Locker:
+    """Connect a locker: what the suite waits for is not the connection."""
+    async with locker.hold("0"):
+        return locker
+
+
 async def closed(locker: RedisLocker | PostgresLocker) -> None:
     """Close a locker, which must have forgotten everybody, and leave nothing running."""
     await locker.aclose()
@@ -28,15 +34,15 @@ class TestRedisLocker(LockerSuite):
     """Locks in Redis, by two lockers that know nothing of each other."""
 
     @pytest.fixture
-    async def locker(self, open_redis: str) -> AsyncIterator[Locker]:
-        locker = RedisLocker(open_redis)
-        yield locker
+    async def locker(self, lasting_redis: str) -> AsyncIterator[Locker]:
+        locker = RedisLocker(lasting_redis)
+        yield await connected(locker)
         await closed(locker)
 
     @pytest.fixture
-    async def other(self, open_redis: str) -> AsyncIterator[Locker]:
-        locker = RedisLocker(open_redis)
-        yield locker
+    async def other(self, lasting_redis: str) -> AsyncIterator[Locker]:
+        locker = RedisLocker(lasting_redis)
+        yield await connected(locker)
         await locker.aclose()
 
 
@@ -46,13 +52,13 @@ class TestPostgresLocker(LockerSuite):
     @pytest.fixture
     async def locker(self, shared_postgres: Postgres) -> AsyncIterator[Locker]:
         locker = PostgresLocker(shared_postgres.url)
-        yield locker
+        yield await connected(locker)
         await closed(locker)
 
     @pytest.fixture
     async def other(self, shared_postgres: Postgres) -> AsyncIterator[Locker]:
         locker = PostgresLocker(shared_postgres.url)
-        yield locker
+        yield await connected(locker)
         await locker.aclose()
 
 
@@ -60,13 +66,13 @@ class TestBothLocker(LockerSuite):
     """Locks in Redis and in files at once, on two machines that share the directory."""
 
     @pytest.fixture
-    async def locker(self, open_redis: str, tmp_path: Path) -> AsyncIterator[Locker]:
-        locker = BothLocker(RedisLocker(open_redis), FileLocker(tmp_path / "locks"))
-        yield locker
+    async def locker(self, lasting_redis: str, tmp_path: Path) -> AsyncIterator[Locker]:
+        locker = BothLocker(RedisLocker(lasting_redis), FileLocker(tmp_path / "locks"))
+        yield await connected(locker)
         await locker.aclose()
 
     @pytest.fixture
-    async def other(self, open_redis: str, tmp_path: Path) -> AsyncIterator[Locker]:
-        locker = BothLocker(RedisLocker(open_redis), FileLocker(tmp_path / "locks"))
-        yield locker
+    async def other(self, lasting_redis: str, tmp_path: Path) -> AsyncIterator[Locker]:
+        locker = BothLocker(RedisLocker(lasting_redis), FileLocker(tmp_path / "locks"))
+        yield await connected(locker)
         await locker.aclose()

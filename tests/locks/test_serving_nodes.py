@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
+from opening import opened
+from pauses import again_if_paused
 
-from backends import Postgres, Redis, free_port
-from server import Server, Wire, until
+from backends import Postgres, Redis
+from server import Port, Server, Wire, until
 
 Serve = Callable[..., Server]
 
-SOON = 2.0
-"""Seconds within which a newcomer has the upload."""
+SOON = 10.0
+"""Seconds within which a newcomer has the upload: less than a lock has left that nobody lets go,
+and time enough for a busy machine."""
+
+AT_ONCE = 0.5
+"""The same, most of the times."""
 
 
 @pytest.fixture
 def redis() -> Iterator[tuple[Redis, str]]:
     """A Redis that can be reached over TCP, and its URL."""
-    port = free_port()
-    with Redis("--port", str(port), "--bind", "127.0.0.1") as server:
-        yield server, f"redis://127.0.0.1:{port}/0"
+    with (
+        closing(Port()) as port,
+        Redis("--port", str(port.number), "--bind", "127.0.0.1") as server,
+    ):
+        url = f"redis://127.0.0.1:{port.number}/0"
+        asyncio.run(opened(url))
+        yield server, url
 
 
 @pytest.fixture(params=["redis", "postgres"])
 def locks(request: pytest.FixtureRequest) -> str:
     """A URL of locks."""
     if request.param == "redis":
-        return str(request.getfixturevalue("redis")[1])
+        return f"{request.getfixturevalue('redis')[1]}?ttl=30"
     server: Postgres = request.getfixturevalue("shared_postgres")
     return server.url
 
@@ -59,8 +72,8 @@ def test_takeover_across_nodes(serve: Serve, locks: str) -> None:
             took.append(time.monotonic() - began)
             told = holder.answer()
             assert (told.status, told.offset) == (423, offset), told
-    assert sorted(took)[5] < SOON / 4, took
-    assert max(took[1:]) < SOON, took
+    assert sorted(took)[5] < AT_ONCE, took
+    assert max(took) < SOON, took
     assert nodes[1].patch(path, offset, data[offset:]).status == 204
     assert nodes[0].get(path) == data
 
@@ -82,6 +95,7 @@ def test_a_node_is_killed(serve: Serve, locks: str) -> None:
     assert alive.get(path) == data
 
 
+@pytest.mark.timeout(150)
 def test_redis_is_away(serve: Serve, redis: tuple[Redis, str]) -> None:
     """With Redis gone an upload under way stops and can be resumed; HEAD hears 423 without an
     offset, PATCH and DELETE 503, all with Retry-After (D3); back and empty, all goes on."""
@@ -100,17 +114,18 @@ def test_redis_is_away(serve: Serve, redis: tuple[Redis, str]) -> None:
         assert all("retry-after" in answer.headers for answer in answers)
         assert not any("upload-offset" in answer.headers for answer in answers)
     server.start()
-    until(lambda: nodes[1].ask("HEAD", path).status == 200, "Redis being used again")
+    until(lambda: nodes[1].ask("HEAD", path).status == 200, "Redis being used again", 45)
     assert nodes[0].offset(path) == 50_000
     assert nodes[1].patch(path, 50_000, data[50_000:]).status == 204
     assert nodes[0].get(path) == data
 
 
+@again_if_paused(0.5)
 def test_a_node_stands_still(serve: Serve, redis: tuple[Redis, str]) -> None:
     """The upload of a process that stands still for longer than its lock in Redis lasts goes to
     nobody, as the kernel's lock is held; when it goes on it writes nothing more, and the other node
     goes on with all that had arrived before."""
-    locks = f"{redis[1]}?ttl=1"
+    locks = f"{redis[1]}?ttl=2"
     still, other = serve("--locks", locks), serve("--locks", locks, "--lock-timeout", "3s")
     data = random.randbytes(100_000)
     path = still.create(len(data))
@@ -118,6 +133,7 @@ def test_a_node_stands_still(serve: Serve, redis: tuple[Redis, str]) -> None:
     with still.connect() as holder:
         hang(still, holder, path, 0, data, 50_000)
         still.program.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, still.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             holder.send(b"late" * 5_000)
             refused = other.ask("HEAD", path)

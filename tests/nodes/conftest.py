@@ -12,7 +12,8 @@ from urllib.parse import quote
 import ceph
 import driven
 import pytest
-from cluster import Node, StartNodes, hold_one, start_haproxy, start_node, with_ttl
+from cluster import Node, StartNodes, start_haproxy, start_node, with_ttl
+from opening import opened
 from s3_places import make_place
 
 import backends
@@ -62,15 +63,14 @@ def proxied_store(place: Place, proxy: S3Proxy) -> str:
 @pytest.fixture(scope="session")
 def redis_locks(shared_redis: Redis) -> str:
     """Locks in Redis, which gives some out by now."""
-    url = with_ttl(shared_redis)
-    asyncio.run(hold_one(url))
-    return url
+    asyncio.run(opened(shared_redis.url))
+    return with_ttl(shared_redis)
 
 
 @pytest.fixture(scope="session")
 def lasting_redis_locks(shared_redis: Redis, redis_locks: str) -> str:
-    """Locks in Redis that last as long as they usually do."""
-    return shared_redis.url
+    """Locks in Redis that last for long."""
+    return f"{shared_redis.url}?ttl=60"
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import select
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,19 +58,29 @@ def tus_js(start: Start, js_command: Callable[..., list[str]], tmp_path: Path) -
 
 def told(client: Program) -> Told:
     """Return what a client tells at its end."""
-    client.process.wait(60)
+    client.process.wait(150)
     client.stop()
     return Told(**json.loads(client.lines[-1]))
 
 
 def test_tus_js_client_and_redis(
-    start_nodes: StartNodes, balance: Balance, store: str, redis_server: Redis, tus_js: Client
+    start_nodes: StartNodes,
+    balance: Balance,
+    proxied_store: str,
+    proxy: S3Proxy,
+    redis_server: Redis,
+    tus_js: Client,
 ) -> None:
     """Redis is killed in the middle of an upload and comes back empty: tus-js-client is only ever
     told to try again, keeps its URL, and ends with everything (D3)."""
-    front = balance(start_nodes(2, store, with_ttl(redis_server)))
+    front = balance(start_nodes(2, proxied_store, with_ttl(redis_server)))
+    third = proxy.fail(
+        s3proxy.lost, "PutObject", ".part", where=lambda call: call.nth > 2, times=None
+    )
     client = tus_js(6 * MIB, front, chunkSize=256 * 1024)
+    until(lambda: third.fired, "the third chunk")
     redis_server.kill()
+    proxy.clear()
     until(lambda: "HEAD 423" in client.output, "the client's being told")
     redis_server.start()
     end = told(client)
@@ -116,11 +127,24 @@ class Hanging:
 
     def __init__(self, node: Node, left: Leftovers, wires: ExitStack) -> None:
         self.node = node
-        self.path = node.create(len(DATA))
-        self.wire = wires.enter_context(node.connect())
+        self._begin(wires)
+        until(lambda: left.recorded(self.path) or self._ended, "the record of a part", 60)
+        while not left.recorded(self.path):  # a busy machine has lost its lock
+            node.ask_again("DELETE", self.path)
+            self._begin(wires)
+            until(lambda: left.recorded(self.path) or self._ended, "the record of a part", 60)
+
+    def _begin(self, wires: ExitStack) -> None:
+        self.path = self.node.create(len(DATA))
+        self.wire = wires.enter_context(self.node.connect())
         self.wire.patch(self.path, 0, len(DATA))
-        self.wire.send(DATA[: 6 * MIB])
-        until(lambda: left.recorded(self.path), "the record of a part")
+        with suppress(ConnectionError):
+            self.wire.send(DATA[: 6 * MIB])
+
+    @property
+    def _ended(self) -> bool:
+        """Whether it was answered, or broken off."""
+        return bool(select.select([self.wire.socket], [], [], 0)[0])
 
 
 def test_locks_are_away(start_nodes: StartNodes, store: str, place: Place, locks: Locks) -> None:

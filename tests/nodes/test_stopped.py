@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cluster import StartNodes
 from leftovers import Leftovers
+from pauses import again_if_paused
 
 from s3proxy import S3Proxy
 from server import Answer, Wire, until
@@ -86,6 +87,7 @@ def test_stopped_with_a_session(
     assert stopped.get(path) == DATA
 
 
+@again_if_paused(0.7)
 def test_stopped_on_a_shared_directory(
     start_nodes: StartNodes, tmp_path: Path, redis_locks: str
 ) -> None:

@@ -17,13 +17,16 @@ from cluster import Node, StartNodes
 from leftovers import Leftovers
 
 from s3proxy import Cut, Exchange, S3Proxy
-from server import PATIENCE, Answer
+from server import Answer
 from vectus.stores.s3.place import Place
 
 pytestmark = pytest.mark.timeout(240)
 
 MIB = 1 << 20
 LENGTH = 11 * MIB
+LONG = 100.0
+"""Seconds that nodes wait for S3, and calls are held: more than it takes until they are let go."""
+
 DATA = random.Random(5).randbytes(LENGTH)
 
 
@@ -71,7 +74,7 @@ class Held:
     def __call__(self, exchange: Exchange) -> None:
         body = exchange.take()
         self.held.set()
-        self._go.wait(PATIENCE)
+        self._go.wait(LONG)
         answer, blocks = exchange.forward((body,))
         whole = list(blocks)
         self._done.set()
@@ -82,7 +85,7 @@ class Held:
     def let_go(self) -> None:
         """Let it arrive, and wait until it has."""
         self._go.set()
-        assert self._done.wait(PATIENCE)
+        assert self._done.wait(LONG)
 
 
 class Stuck:
@@ -111,7 +114,7 @@ class Stuck:
         self._wire.patch(self.path, moment.before, moment.body)
         self._sender = threading.Thread(target=self._send, daemon=True)
         self._sender.start()
-        assert held.held.wait(PATIENCE), moment
+        assert held.held.wait(LONG), moment
 
     def _send(self) -> None:
         with suppress(OSError):
@@ -154,7 +157,7 @@ def test_stopped_in_a_call_to_s3(
     """Whatever call it was, and whether its answer comes or the connection breaks: no byte that was
     acknowledged is lost, contents are exact, and the node that goes on claims no bytes that do not
     count."""
-    stopped, other = start_nodes(2, f"{proxied_store}{option}", redis_locks)
+    stopped, other = start_nodes(2, f"{proxied_store}{option}&timeout={LONG}", redis_locks)
     with ExitStack() as wires:
         stuck = [
             Stuck(stopped, proxy, moment, Held(answered=answered), wires) for moment in moments

@@ -17,9 +17,10 @@ MIB = 1 << 20
 DATA = random.Random(7).randbytes(6 * MIB)
 ROUNDS = 4
 
-SOON = 4.0
-"""Seconds after which a lock that nobody renews or lets go may have ended by itself. On a machine
-at rest a takeover takes some hundredths of a second, and from a dead node in Redis three tenths."""
+SOON = 15.0
+"""Seconds: less than a lock has left that nobody renews or lets go, and less than anybody waits for
+one; and time enough for a busy machine. On one at rest a takeover takes some hundredths of a
+second, and from a dead node in Redis three tenths."""
 
 
 def hang(node: Node, wire: Wire, path: str, proxy: S3Proxy) -> None:

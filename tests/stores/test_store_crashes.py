@@ -34,6 +34,7 @@ join on by moving
 """.strip().splitlines()
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("durability", ["none", "finish"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_kill_at_any_line_is_harmless(scenario: str, durability: str, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_kill_at_any_line_is_harmless(scenario: str, durability: str, tmp_path
         [sys.executable, PROGRAM, scenario, durability, tmp_path],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
         env={"PYTHONPATH": str(source)},
     )

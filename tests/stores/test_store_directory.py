@@ -95,7 +95,6 @@ async def test_modes_leave_the_rest_to_the_umask(store: FileStore, folder: Path)
 
 async def test_nothing_is_left_open_or_behind(store: FileStore, folder: Path) -> None:
     """After its life an upload has left nothing, and no descriptor is held."""
-    open_before = set(os.listdir("/dev/fd"))
     final, _ = await JoinSuite().prepare(store, (5, 6))
     await store.join(final, await parts_of(store, final), take_over=False)
     await store.save(replace(final, offset=11, joining=False, finished=True))
@@ -104,7 +103,8 @@ async def test_nothing_is_left_open_or_behind(store: FileStore, folder: Path) ->
         await store.remove(upload.id)
 
     assert names(folder) == set()
-    assert len(os.listdir("/dev/fd")) <= len(open_before)
+    opened = {os.path.realpath(f"/dev/fd/{fd}") for fd in os.listdir("/dev/fd")}
+    assert not [path for path in opened if path.startswith(f"{folder}/")]
 
 
 async def test_the_record_is_not_written_for_the_offset(store: FileStore, folder: Path) -> None:

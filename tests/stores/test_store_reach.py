@@ -14,6 +14,7 @@ import pytest
 from vectus.errors import LockHeld, Overtaken, UploadNotFound
 from vectus.protocol.upload import Upload
 from vectus.stores import reach
+from vectus.stores.disk import Disk
 from vectus.stores.durable import Durability
 from vectus.stores.file import FileStore
 from vectus.stores.reach import ManyMachines, OneMachine
@@ -21,6 +22,12 @@ from vectus.testing.stores import plan
 
 ID = "0123456789abcdef"
 NEW = Upload(ID, length=100, created=1.0, fence=1)
+
+
+@pytest.fixture(autouse=True)
+def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, its disk counts as fast: what is written is written at once."""
+    monkeypatch.setattr(Disk, "fast", True)
 
 
 @pytest.fixture

@@ -80,9 +80,10 @@ def test_a_file_that_is_gone_is_gone(path: str) -> None:
         known.look(path)
 
 
-def test_a_young_file_is_not_kept_in_mind(path: str) -> None:
+def test_a_young_file_is_not_kept_in_mind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file's number may be given to its second successor, and times pass in steps: so the next
     to come within a step could be taken for it."""
+    monkeypatch.setattr(recall, "SETTLED", max(recall.SETTLED, 60_000_000_000))
     reader = Reader()
     known = Recall(reader)
     replaced(path, b"new")

@@ -70,15 +70,18 @@ async def test_a_slow_write_moves_writes_to_threads(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that took long on the loop is the last there for some seconds."""
-    pwrite = os.pwrite
+    pwrite, now = os.pwrite, 1000.0
 
     def slow(fd: int, data: memoryview, at: int) -> int:
-        time.sleep(0.03)
+        nonlocal now
+        now += 0.03
         return pwrite(fd, data, at)
 
     await store.create(WHOLE)
     async with store.append(WHOLE, plan(0)) as sink:
         monkeypatch.setattr(os, "pwrite", slow)
+        monkeypatch.setattr(disk, "monotonic", lambda: now)
+        monkeypatch.setattr(disk, "_waits", iter(range(99)).__next__)
         monkeypatch.setattr(store._disk._pace, "slow_until", 0.0)
         assert sink.write(memoryview(DATA[:10])) is None
         waiting = sink.write(memoryview(DATA[10:]))
@@ -243,26 +246,28 @@ async def test_a_join_stops_when_it_is_cancelled(
     monkeypatch.setattr("vectus.stores.joining.PIECE", 100)
     final, data = await JoinSuite().prepare(store, (5000, 5000))
     parts = await parts_of(store, final)
-    copying, entered, calls = space.copy, threading.Event(), 0
+    copying, entered, go_on = space.copy, threading.Event(), threading.Event()
+    calls = 0
 
     def copy(*args: Any) -> int:
         nonlocal calls
         calls += 1
         entered.set()
-        time.sleep(0.01)
+        assert go_on.wait(LIMIT)
         return copying(*args)
 
     monkeypatch.setattr(space, "copy", copy)
     join = asyncio.ensure_future(store.join(final, parts, take_over=False))
     await until(entered)
     join.cancel()
+    await asyncio.wait((join,), timeout=0.02)
+    assert not join.done()
+    go_on.set()
     await asyncio.wait((join,), timeout=LIMIT)
-    stopped = calls
 
     assert join.cancelled()
-    assert stopped < 100
     await asyncio.sleep(0.05)
-    assert calls == stopped
+    assert calls == 1
     monkeypatch.setattr(space, "copy", copying)
     await store.join(final, parts, take_over=False)
     await store.save(replace(final, offset=len(data), joining=False))

@@ -23,6 +23,8 @@ from typing import Self
 
 import pytest
 
+from server import Port
+
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw")
 ACCESS, SECRET = "AKTEST", "SKTEST"
 
@@ -102,12 +104,6 @@ def is_here() -> bool:
     return all(map(shutil.which, PROGRAMS))
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 class Ceph:
     """A server, from entering the context to leaving it.
 
@@ -117,9 +113,9 @@ class Ceph:
     """
 
     def __init__(self, folder: Path, least_part: int) -> None:
-        self.port = free_port()
+        self._ports = Port(), Port()
+        self.port, self._mon = (port.number for port in self._ports)
         self.url = f"http://127.0.0.1:{self.port}"
-        self._mon = free_port()
         self._folder = folder
         self._conf = folder / "ceph.conf"
         self._least_part = least_part
@@ -140,6 +136,8 @@ class Ceph:
         for name in ("client.rgw.a", "osd.0", "mon.a"):
             with suppress(FileNotFoundError, ValueError, ProcessLookupError):
                 os.kill(int((self._folder / f"{name}.pid").read_text()), signal.SIGKILL)
+        for port in self._ports:
+            port.close()
 
     def _start(self) -> None:
         for name in ("mon", "osd", "rgw", "run", "log"):
@@ -233,6 +231,17 @@ def credentials() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def rgw(credentials: None) -> Iterator[str]:
     """The URL of a real server."""
+    yield from run_rgw()
+
+
+@pytest.fixture(scope="module")
+def brief_rgw(credentials: None) -> Iterator[str]:
+    """The URL of one for a single file's tests: as long as it runs it takes a share of a core."""
+    yield from run_rgw()
+
+
+def run_rgw() -> Iterator[str]:
+    """Run a real server until asked for more than its URL."""
     if not is_here():
         pytest.skip("Ceph's radosgw is not installed: run make outside")
     # Ceph's sockets have names that may not be long.

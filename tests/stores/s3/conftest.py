@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import ceph
 import pytest
@@ -14,6 +15,20 @@ from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import S3Store
 
 credentials, rgw = ceph.credentials, ceph.rgw
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests time for the start of the servers, which the first one to need them waits for."""
+    for item in items:
+        ours = item.path.is_relative_to(Path(__file__).parent)
+        if ours and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180))
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of a busy machine take their time."""
+    monkeypatch.setattr("world.LIMIT", 60.0)
 
 
 @pytest.fixture(scope="session")

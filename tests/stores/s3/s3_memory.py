@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from itertools import count
 from typing import Any
+from urllib.parse import unquote
 
 from vectus.stores.s3.client import Answer, Missing, Rejected, Taken
 
@@ -48,6 +49,7 @@ class MemoryS3:
         self.objects: dict[str, bytes] = {}
         self.multiparts: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.calls: Counter[str] = Counter()
+        self.metadata: dict[str, dict[str, str]] = {}
         self._conditional = conditional
         self._made: dict[str, Answer] = {}
         self._numbers = count(1)
@@ -76,6 +78,7 @@ class MemoryS3:
             if tag(there) != said["IfMatch"]:
                 raise Taken("put_object")
         self.objects[Key] = Body
+        self.metadata[Key] = said.get("Metadata", {})
         return {"ETag": tag(Body)}
 
     def get_object(self, Key: str, Range: str = "", **_: Any) -> Answer:  # noqa: N803
@@ -89,7 +92,8 @@ class MemoryS3:
 
     def head_object(self, Key: str, **_: Any) -> Answer:  # noqa: N803
         data = self._find(Key)
-        return {"ContentLength": len(data), "ETag": tag(data), "Metadata": {}}
+        metadata = self.metadata.get(Key, {})
+        return {"ContentLength": len(data), "ETag": tag(data), "Metadata": metadata}
 
     def _find(self, key: str) -> bytes:
         try:
@@ -118,9 +122,27 @@ class MemoryS3:
         self._multipart(UploadId)[1][PartNumber] = Body
         return {"ETag": tag(Body)}
 
+    def upload_part_copy(
+        self,
+        UploadId: str,  # noqa: N803
+        PartNumber: int,  # noqa: N803
+        CopySource: str,  # noqa: N803
+        CopySourceRange: str,  # noqa: N803
+        **_: Any,
+    ) -> Answer:
+        data = self._find(unquote(CopySource).partition("/")[2])
+        start, last = (int(each) for each in CopySourceRange.removeprefix("bytes=").split("-"))
+        if last >= len(data):
+            raise Rejected("InvalidRange", CopySource)
+        return {"CopyPartResult": self.upload_part(UploadId, PartNumber, data[start : last + 1])}
+
     def list_parts(self, UploadId: str, **_: Any) -> Answer:  # noqa: N803
-        self._multipart(UploadId)
-        return {}
+        parts = self._multipart(UploadId)[1]
+        found = [
+            {"PartNumber": number, "Size": len(part), "ETag": tag(part)}
+            for number, part in sorted(parts.items())
+        ]
+        return {"Parts": found}
 
     def complete_multipart_upload(self, UploadId: str, MultipartUpload: Any, **_: Any) -> Answer:  # noqa: N803
         if UploadId in self._made:
@@ -149,6 +171,9 @@ class MemoryS3:
             if key.startswith(Prefix)
         ]
         return {"Uploads": found}
+
+    def get_bucket_lifecycle_configuration(self) -> Answer:
+        raise Rejected("NoSuchLifecycleConfiguration", "there is none")
 
     def _multipart(self, id: str) -> tuple[str, dict[int, bytes]]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import count
+from urllib.parse import quote
 
 import boto3
 import ceph
@@ -22,6 +23,13 @@ def make_place(url: str) -> Place:
     """Return a place at a server that nobody else uses."""
     make_bucket(url)
     return Place(BUCKET, f"a prefix/{next(_numbers)}", endpoint=url, region="us-east-1")
+
+
+def make_url(url: str) -> str:
+    """Return the URL of such a place, as servers are told it."""
+    place = make_place(url)
+    query = f"endpoint={url}&region={place.region}&part_size=5MiB"
+    return f"s3://{place.bucket}/{quote(place.prefix)}?{query}"
 
 
 @cache

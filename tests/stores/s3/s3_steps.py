@@ -64,6 +64,12 @@ def unfinished(gateway: FaultyGateway, place: Place) -> list[str]:
     return [each["Key"] for each in found.get("Uploads", ())]
 
 
+async def notes_are_gone(gateway: FaultyGateway, place: Place) -> bool:
+    """Say whether nothing is noted of joins and of keys: that ends after the upload is finished."""
+    found = await asyncio.to_thread(objects, gateway, place)
+    return not any(name.startswith(".") for name in found)
+
+
 class Client:
     """A client that does not give up, and the server behind it: sends until all is there.
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from pauses import again_if_paused
 from s3_places import LEAST, make_place
 
 from s3proxy import (
@@ -150,9 +151,11 @@ def test_nobody_is_there(nobody: S3Proxy, fault) -> None:
         get(gateway)
 
 
+@again_if_paused(0.2)
 def test_silence_is_heard_twice(nobody: S3Proxy) -> None:
     """A call that hangs is tried once more, for its connection may be dead. While S3 stays silent,
     calls are made once each; the first answer ends that."""
+    nobody.clear()
     with closing(Gateway(place_at(nobody, SHORT), pauses=(0.0,) * len(PAUSES))) as gateway:
         silence = nobody.fail(lost, times=None)
         for tries in (2, 3, 4):
@@ -171,11 +174,15 @@ def test_silence_is_heard_twice(nobody: S3Proxy) -> None:
 
 def test_what_may_take_long(rgw: str, proxy: S3Proxy) -> None:
     """Putting parts together may take minutes, asking for one may not."""
-    place = replace(make_place(proxy.url), timeout=SHORT, long_timeout=LONG)
-    with closing(Gateway(place, pauses=())) as gateway:
-        bucket = Bucket(gateway, place)
-        begun = gateway.call("create_multipart_upload", Key=bucket.key("long"))["UploadId"]
-        etag = bucket.send("long", begun, 1, b"a part")
+    place = replace(make_place(proxy.url), timeout=LONG, long_timeout=LONG)
+    hasty = replace(place, timeout=SHORT)
+    with (
+        closing(Gateway(place, pauses=())) as patient,
+        closing(Gateway(hasty, pauses=())) as gateway,
+    ):
+        begun = patient.call("create_multipart_upload", Key=f"{place.prefix}/long")["UploadId"]
+        etag = Bucket(patient, place).send("long", begun, 1, b"a part")
+        bucket = Bucket(gateway, hasty)
         proxy.fail(slow(2 * SHORT), times=None)
         with pytest.raises(StoreUnavailable):
             bucket.size("long")

@@ -51,9 +51,8 @@ SILENT: tuple[Fault, ...] = (lost, unanswered)
 
 @pytest.fixture(autouse=True)
 def short_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody knows of is swept at once, and busy machines have time."""
+    """What nobody knows of is swept at once."""
     monkeypatch.setattr(walk, "OLD", -60.0)
-    monkeypatch.setattr("world.LIMIT", 60.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,12 +263,14 @@ _buckets = count()
 
 
 @pytest.fixture
-def lone(rgw: str) -> Place:
-    """A place in a bucket of its own, as rules are the bucket's."""
+def lone(rgw: str) -> Iterator[Place]:
+    """A place in a bucket of its own, as rules are the bucket's. They go with the test: RGW works
+    off those of all buckets, one after the other."""
     place = Place(f"vectus-rules-{next(_buckets)}", "in", rgw, "us-east-1")
     with contextlib.closing(Gateway(place)) as gateway:
         gateway.call("create_bucket")
-    return place
+        yield place
+        gateway.call("delete_bucket_lifecycle")
 
 
 def ask(place: Place, expire_after: float | None = WEEK, connect=Gateway) -> Change | Finding:

@@ -4,7 +4,7 @@ hold."""
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -37,8 +37,9 @@ _buckets = count()
 
 
 @pytest.fixture
-def place(rgw: str) -> Place:
-    """A place in a bucket of its own, as rules are the bucket's."""
+def place(rgw: str) -> Iterator[Place]:
+    """A place in a bucket of its own, as rules are the bucket's. They go with the test: RGW works
+    off those of all buckets, one after the other."""
     place = Place(
         f"vectus-limits-{next(_buckets)}",
         "in",
@@ -50,8 +51,9 @@ def place(rgw: str) -> Place:
     )
     gateway = Gateway(place)
     gateway.call("create_bucket")
+    yield place
+    gateway.call("delete_bucket_lifecycle")
     gateway.close()
-    return place
 
 
 @pytest.fixture
