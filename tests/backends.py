@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -156,12 +155,6 @@ class Postgres(Backend):
     def url(self) -> str:
         """Where it is."""
         return f"postgresql://vectus@/postgres?host={self.folder}"
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now; somebody may in a moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def find(program: str) -> str | None:
