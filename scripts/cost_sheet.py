@@ -18,19 +18,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark_page import RESULTS, Result, line, newest
+from benchmark_page import RESULTS, Result, newest
+from cost_calls import GET_PRICE, PUT_PRICE, Calls, called, words
+from cost_words import (
+    GIB,
+    KIB,
+    MIB,
+    dollars,
+    heading,
+    number,
+    plain,
+    rate,
+    seconds,
+    size,
+    span,
+    table,
+)
 
 from vectus.locks import postgres, redis
+from vectus.stores.disk import Disk
+from vectus.stores.s3 import joining
 from vectus.stores.s3.parts import choose, usual
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import SCAN_EVERY
-from vectus.stores.s3.threads import Threads
+from vectus.stores.s3.threads import READERS, Threads
+from vectus.stores.s3.walk import MOST_KNOWN
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scaling.md"
 BEGIN = "<!-- Made by scripts/cost_sheet.py from benchmarks/results: measure anew, do not edit. -->"
 END = "<!-- End of what is made. -->"
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 OURS, DEAR = "vectus", "vectus: PUT, POST, LIST"
 FEW = "vectus, spool of 64 MiB"
 
@@ -47,37 +64,14 @@ OPEN = 200
 
 PAGE_OF_KEYS = 1000
 """How many objects S3 lists in one call."""
+FINISHED = 1_000_000
+"""Finished uploads that nobody has moved away."""
 
-PUT_PRICE, GET_PRICE, STORED_PRICE = 5.0, 0.4, 0.023
-"""Dollars for a million calls, the dear ones and the others, and for a GB in a month."""
+STORED_PRICE = 0.023
+"""Dollars for a GB in a month."""
 
 STATEMENTS = 2
 """What PostgreSQL is told for a request with a lock: to try it, and to let it go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """Calls to S3, the dear ones and the others."""
-
-    dear: float
-    cheap: float
-
-    @property
-    def total(self) -> float:
-        """All of them."""
-        return self.dear + self.cheap
-
-    @property
-    def price(self) -> float:
-        """Dollars."""
-        return (self.dear * PUT_PRICE + self.cheap * GET_PRICE) / 1e6
-
-    def __add__(self, other: Calls) -> Calls:
-        return Calls(self.dear + other.dear, self.cheap + other.cheap)
-
-    def times(self, count: float) -> Calls:
-        """Return as many of each."""
-        return Calls(self.dear * count, self.cheap * count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +133,11 @@ class Figures:
     def record(self) -> float:
         """Bytes of memory for an upload that the sweeper has seen."""
         return self.value("s3-sweep", "memory from then on") * KIB
+
+    @property
+    def reading(self) -> float:
+        """CPU seconds for a record that the sweeper reads."""
+        return self.value("s3-sweep", "CPU") / 1000
 
     @property
     def cpu(self) -> float:
@@ -204,13 +203,17 @@ def known(figures: Figures) -> Iterator[list[str]]:
     yield ["… for an upload under way", size(figures.open), "`s3-memory`"]
     yield ["… for one that waits for room in the spool", size(figures.crowded), "`s3-memory`"]
     yield ["… for an upload that the sweeper has seen", size(figures.record), "`s3-sweep`"]
+    yield ["… of which it keeps in mind at most", number(MOST_KNOWN), "`MOST_KNOWN`"]
+    yield ["CPU for a record that it reads", f"{figures.reading * 1000:.1f} ms", "`s3-sweep`"]
     yield ["commands to Redis for a PATCH", f"{commands(figures):.0f}", "`locks`"]
     yield ["connections to Redis", f"{connections(figures):.0f}", "`locks`"]
     yield ["a part", size(usual(SIZE)), "what is usual for its length"]
     yield ["parts sent at once by a process", str(PLACE.parts_in_flight), "`parts_in_flight`"]
     yield ["bytes in a process's spool", size(PLACE.spool), "default of `spool`"]
-    yield ["a look at everything, by each process", f"every {scan():.0f} s", "the sweeper"]
+    yield ["a look at everything, by one process for all", f"every {scan():.0f} s", "the sweeper"]
+    yield ["… and by each process", "at its start", "the sweeper"]
     yield ["threads of a process at most", f"{threads()}", "the store"]
+    yield ["… more while it joins", f"{joiners()}", "the store"]
 
 
 SLOW, CHUNKED = "one slow PATCH", "PATCHes of 8 MiB"
@@ -233,13 +236,16 @@ def scan() -> float:
 
 
 def threads() -> int:
-    """Return how many threads a store has at most."""
+    """Return how many threads a store has at most: for parts, all other calls, joins, the sweeper,
+    and the spool's files."""
     given = (int(default(Threads.__init__, name)) for name in ("small", "long"))
-    return PLACE.parts_in_flight + sum(given) + READERS
+    spool = int(default(Disk.__init__, "threads"))
+    return PLACE.parts_in_flight + sum(given) + READERS + spool
 
 
-READERS = 8
-"""Threads of the sweeper's."""
+def joiners() -> int:
+    """Return how many threads all joins have that are at work at once, for their parts."""
+    return int(default(Threads.__init__, "long")) * joining.AT_ONCE
 
 
 def default(function: Callable[..., Any], name: str) -> Any:
@@ -345,8 +351,13 @@ def reckoned(figures: Figures) -> Iterator[Row]:
     )
     yield (
         "memory",
-        f"P × ({size(idle)} + N × {size(seen)}) + N × {size(held)}",
-        lambda n: size(processes(n) * (idle + n * seen) + n * held),
+        f"P × {size(idle)} + N × {size(held)} + min(N, {number(MOST_KNOWN)}) × {size(seen)}",
+        lambda n: size(processes(n) * idle + n * held + in_mind(n) * seen),
+    )
+    yield (
+        f"… more in each process, for {2 * scan() / 60:.0f} minutes after its start",
+        f"min(N, {number(MOST_KNOWN)}) × {size(seen)}",
+        lambda n: size(in_mind(n) * seen),
     )
     yield "spool, if nobody is to wait", f"N × {size(part)}", lambda n: size(n * part)
     yield "… of each process", "the same / P", lambda n: size(n * part / processes(n))
@@ -363,16 +374,7 @@ def reckoned(figures: Figures) -> Iterator[Row]:
     )
     yield from by_the_hour("S3 calls, an hour, one PATCH", slow, lasts)
     yield from by_the_hour("… a PATCH for each part", chunked, lasts)
-    yield (
-        "the sweepers' calls, an hour",
-        f"P × {3600 / scan():.0f} × (1 + 2N / {PAGE_OF_KEYS} + N / {PAGE_OF_KEYS})",
-        lambda n: called(Calls(sweeps(n), 0)),
-    )
-    yield (
-        "… more, with a million finished uploads there",
-        f"P × {3600 / scan():.0f} × 2 000 000 / {PAGE_OF_KEYS}",
-        lambda n: called(Calls(processes(n) * 3600 / scan() * 2e6 / PAGE_OF_KEYS, 0)),
-    )
+    yield from sweeping(figures, lasts)
     renewals = f"P × {EACH} / {redis.BATCH} each {redis.TTL / 3:.0f} s"
     yield (
         "commands to Redis, a second, one PATCH",
@@ -406,87 +408,62 @@ def by_the_hour(title: str, calls: Calls, lasts: float) -> Iterator[Row]:
     )
 
 
+def sweeping(figures: Figures, lasts: float) -> Iterator[Row]:
+    """Yield what it costs to look at everything: one process does now and then, each at its start.
+
+    Between two looks every upload under way changes its record, and so do those that end.
+    """
+    looks, listed = 3600 / scan(), f"(1 + 2N / {PAGE_OF_KEYS} + N / {PAGE_OF_KEYS}) LIST"
+    anew, changed = 1 + scan() / lasts, f"N × (1 + {scan():.0f} s / {lasts:.0f} s)"
+    unknown = f"{number(FINISHED)} × (1 - {number(MOST_KNOWN)} / (N + {number(FINISHED)}))"
+    listed_too = f"{number(2 * FINISHED)} / {PAGE_OF_KEYS} LIST"
+    each, cpu = figures.reading, f"{figures.reading * 1000:.1f} ms"
+    yield (
+        "the sweeper's calls, an hour",
+        f"{looks:.0f} × ({listed} + {changed} GET)",
+        lambda n: called(Calls(pages(n), n * anew).times(looks)),
+    )
+    yield "… CPU of it, each time", f"{changed} × {cpu}", lambda n: seconds(n * anew * each)
+    yield (
+        "… calls more, with a million finished uploads there",
+        f"{looks:.0f} × ({listed_too} + {unknown} GET)",
+        lambda n: called(Calls(2 * FINISHED / PAGE_OF_KEYS, unread(n)).times(looks)),
+    )
+    yield "… CPU of that, each time", f"{unknown} × {cpu}", lambda n: seconds(unread(n) * each)
+    yield (
+        "calls when all processes start anew",
+        f"P × ({listed} + N GET)",
+        lambda n: called(Calls(pages(n), n).times(processes(n))),
+    )
+    yield "… CPU of it, each process", f"N × {cpu}", lambda n: seconds(n * each)
+
+
 def processes(uploads: int) -> int:
     """Return how many processes there are."""
     return -(-uploads // EACH)
 
 
-def sweeps(uploads: int) -> float:
-    """Return how many pages all sweepers list in an hour: of joins, of two objects for each upload,
-    of multipart uploads."""
-    pages = 1 + math.ceil(2 * uploads / PAGE_OF_KEYS) + math.ceil(uploads / PAGE_OF_KEYS)
-    return processes(uploads) * 3600 / scan() * pages
+def pages(uploads: int) -> int:
+    """Return how many pages a look lists: of joins, of two objects for each upload, of multipart
+    uploads."""
+    return 1 + math.ceil(2 * uploads / PAGE_OF_KEYS) + math.ceil(uploads / PAGE_OF_KEYS)
+
+
+def in_mind(uploads: int) -> int:
+    """Return how many records are kept in mind from one look to the next."""
+    return min(uploads, MOST_KNOWN)
+
+
+def unread(uploads: int) -> float:
+    """Return how many records of finished uploads are read at each look, as no more can be kept in
+    mind; those of uploads under way are kept as well, though they are read anyway."""
+    return FINISHED * (1 - MOST_KNOWN / (uploads + FINISHED))
 
 
 def renewed(uploads: int) -> float:
     """Return how often Redis is told in a second that leases go on."""
     batches = math.ceil(min(EACH, uploads) / redis.BATCH)
     return processes(uploads) * batches / (redis.TTL / 3)
-
-
-# Words.
-
-
-def heading(title: str) -> Iterator[str]:
-    """Yield a heading."""
-    yield f"\n### {title}\n"
-
-
-def table(header: list[str], rows: Iterator[list[str]] | list[list[str]]) -> Iterator[str]:
-    """Yield a table, with an empty line behind it."""
-    yield line(header)
-    yield line(["---", *["--:" if index else "---" for index in range(1, len(header))]])
-    yield from map(line, rows)
-    yield ""
-
-
-def words(calls: Calls) -> str:
-    """Word calls."""
-    return f"{plain(calls.dear)} PUT + {plain(calls.cheap)} GET"
-
-
-def called(calls: Calls) -> str:
-    """Word calls in all, and their price."""
-    return f"{number(calls.total)}, {dollars(calls.price)}"
-
-
-def plain(value: float) -> str:
-    """Word a small number."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
-
-
-def number(value: float) -> str:
-    """Word a number, its thousands apart."""
-    return f"{value:,.0f}".replace(",", " ")
-
-
-def rate(value: float) -> str:
-    """Word a number that may be small."""
-    return number(value) if value >= 10 else f"{value:.2g}"
-
-
-def span(count: int, least: float, most: float) -> str:
-    """Word the least and the most."""
-    return f"{number(count * least)} to {number(count * most)}"
-
-
-def dollars(value: float) -> str:
-    """Word a price."""
-    if value >= 100:
-        return f"{number(value)} $"
-    if value < 0.001:
-        return "below 0.001 $"
-    return f"{value:.2f} $" if value >= 0.1 else f"{value:.2g} $"
-
-
-def size(value: float) -> str:
-    """Word bytes."""
-    for unit, name in ((1 << 40, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if value >= unit:
-            amount = value / unit
-            digits = 0 if amount >= 100 or amount == int(amount) else 1
-            return f"{amount:.{digits}f} {name}"
-    return f"{value:.0f} bytes"
 
 
 if __name__ == "__main__":

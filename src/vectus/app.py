@@ -123,7 +123,11 @@ class Uploads:
             join_timeout=self.settings.join_timeout,
         )
         self._sweeper = Sweeper(
-            self.store, self._engine.progress, scan_every=limits.scan_every or SCAN_EVERY
+            self.store,
+            self._engine.progress,
+            locker=self.locker,
+            scanned_as=limits.scanned_as,
+            scan_every=limits.scan_every or SCAN_EVERY,
         )
         self._sweeping: asyncio.Task[None] | None = None
         self._front_end = FrontEnd(

@@ -190,12 +190,16 @@ class Limits:
         deferred: the same, of an upload whose length is not known when it begins.
         life: seconds after its creation for which an unfinished upload is surely kept.
         scan_every: seconds between two scans, where each costs money or much time.
+        scanned_as: what the lock is called under which one of all processes that share the store
+            scans for all; the same in all of them and in no others, and no upload's id. Where there
+            is none each scans.
     """
 
     size: int | None = None
     deferred: int | None = None
     life: float | None = None
     scan_every: float | None = None
+    scanned_as: str | None = None
 
 
 @runtime_checkable
@@ -232,7 +236,14 @@ class Joins(Protocol):
             StoreFull: there is not.
         """
 
-    async def join(self, final: Upload, parts: Sequence[Upload], *, take_over: bool) -> None:
+    async def join(
+        self,
+        final: Upload,
+        parts: Sequence[Upload],
+        *,
+        take_over: bool,
+        lease: Lease | None = None,
+    ) -> None:
         """Make the final upload's bytes the parts' bytes, in order; done when they are durable as
         the store's durability option says. It can be called again after any crash or
         cancellation, and starts anew or goes on.
@@ -240,9 +251,18 @@ class Joins(Protocol):
         With ``take_over`` the bytes of parts named once may be moved instead of copied; those
         parts' data may be gone afterwards (their records stay for the engine to settle).
 
+        Args:
+            final: as recorded, so that its length is known.
+            parts: complete; what could not be made of them yet is made now.
+            take_over: see above.
+            lease: of the joining, which others may begin as well, or None for one that is never
+                lost. Once it is lost the store changes nothing any more; a store whose lease the
+                kernel keeps need not look.
+
         Raises:
+            Overtaken: the lease is lost.
             StoreFull: there was no room after all.
-            UploadNotFound: a part is gone.
+            UploadNotFound: a part is gone for good, or the final upload is; its id says which.
         """
 
     async def bury(self, id: str) -> None:

@@ -168,9 +168,10 @@ class Progress:
                 await self._join(id)
             async with self._locker.hold(id, ask=False, patience=PATIENCE) as lease:
                 await self.finish(await self._store.load(id), lease, None)
-        except UploadNotFound:
-            return
-        except LockHeld:
+        except UploadNotFound as error:
+            if error.id != id:
+                raise
+        except (LockHeld, Overtaken):
             self.owed.add(id)  # whoever is at work on it may have looked too early
 
     async def withdraw(self, id: str) -> bool:
@@ -208,19 +209,32 @@ class Progress:
 
         The joining has a lock of its own, so that the upload can be asked about meanwhile.
         """
-        assert isinstance(self._store, Joins)
         async with self._locker.hold(f"joining-{id}"[:128], ask=False, patience=0) as lease:
-            lease.retire()
+            lease.retire()  # nobody else waits for it
             final = await self._pin(id)
             if not rules.pinning(final):
                 return
-            partials = await self._partials(final)
-            present = [partial for partial in partials if partial is not None]
+            partials = await self._ready(final)
+            present = [partial for partial in partials if partial and partial.failed is None]
             if len(present) < len(partials):
-                await self._record(rules.bereft(final))
-                return
-            await self._store.join(final, present, take_over=self._policy.drop_partials)
-            await self._joined(final)
+                await self._give_up(final, partials)
+            elif not rules.joinable(present):
+                await self._unpin(final)
+            else:
+                await self._join_all(final, present, lease)
+
+    async def _join_all(self, final: Upload, partials: Sequence[Upload], lease: Lease) -> None:
+        assert isinstance(self._store, Joins)
+        drop = self._policy.drop_partials
+        try:
+            await self._store.join(final, partials, take_over=drop, lease=lease)
+        except UploadNotFound as error:
+            if error.id not in final.parts:
+                raise
+            check_held(lease, final.id)  # whoever has joined it by now may have freed them
+            await self._give_up(final, partials)
+        else:
+            await self._joined(final, partials)
 
     async def _pin(self, id: str) -> Upload:
         """Record that a final upload is being joined, with its partials' locks held meanwhile, so
@@ -228,12 +242,12 @@ class Progress:
         final = await self._store.load(id)
         if final.stage is Stage.AWAITING and await self._is_ripe(final):
             async with AsyncExitStack() as locks:
+                leases = []
                 for part in sorted(set(final.parts)):  # one order everywhere: no ring of waiters
                     lock = self._locker.hold(part, ask=False, patience=PATIENCE)
-                    await locks.enter_async_context(lock)
-                final = await self._record_joining(final)
-        if rules.pinning(final) and self._policy.drop_partials:
-            await self._take_over(final)
+                    leases.append(await locks.enter_async_context(lock))
+                    leases[-1].retire()
+                final = await self._record_joining(final, leases)
         return final
 
     async def _is_ripe(self, final: Upload) -> bool:
@@ -243,7 +257,7 @@ class Progress:
         reviewed = rules.review_final(final, partials, self._policy)
         return reviewed.failed is not None or rules.joinable(partials)
 
-    async def _record_joining(self, final: Upload) -> Upload:
+    async def _record_joining(self, final: Upload, leases: Sequence[Lease]) -> Upload:
         assert isinstance(self._store, Joins)
         partials = await self._partials(final)
         reviewed = rules.review_final(final, partials, self._policy)
@@ -253,7 +267,7 @@ class Progress:
                 return final
             await self._store.reserve(reviewed, present)
             reviewed = rules.join(reviewed)
-        return await self._record(reviewed)
+        return await self._record(reviewed, Stage.AWAITING, leases)
 
     async def _has_rival(self, final: Upload, partials: Sequence[Upload]) -> bool:
         """Whether one of the partials is about to be used up by another final upload."""
@@ -262,38 +276,92 @@ class Progress:
         finals = [found for partial in partials for found in await self._finals(partial)]
         return any(found.id != final.id and rules.pinning(found) for found in finals)
 
-    async def _record(self, final: Upload) -> Upload:
-        """Save a final upload, unless it has been terminated meanwhile."""
+    async def _record(self, final: Upload, stage: Stage, leases: Sequence[Lease] = ()) -> Upload:
+        """Save a final upload, and return it as it is then. If it is not at the given stage any
+        more, it stays as it is: it has been terminated meanwhile, or joined elsewhere.
+
+        Args:
+            final: as it shall be.
+            stage: at which that was decided.
+            leases: of what else it was decided under.
+        """
         async with self._locker.hold(final.id, ask=False, patience=PATIENCE) as lease:
-            await self._store.load(final.id)
+            found = await self._store.load(final.id)
+            if found.stage is not stage:
+                return found
             final = replace(final, fence=lease.fence)
-            check_held(lease, final.id)
+            for held in (lease, *leases):
+                check_held(held, final.id)
             await self._store.save(final)
+            if final.closed:
+                lease.retire()
         return final
 
-    async def _take_over(self, final: Upload) -> None:
-        """Leave a tombstone for every partial: its bytes belong to the final upload now."""
-        for part in dict.fromkeys(final.parts):
-            async with self._locker.hold(part, ask=False, patience=PATIENCE) as lease:
-                upload = await self.find(part)
-                if upload is not None and upload.taken_by is None:
-                    taken = replace(upload, taken_by=final.id, fence=lease.fence)
-                    check_held(lease, part)
-                    await self._store.save(taken)
+    async def _ready(self, final: Upload) -> list[Upload | None]:
+        """Return the partials of a final upload that is being joined, each made ready for it."""
+        found = {part: await self.find(part) for part in dict.fromkeys(final.parts)}
+        for part, upload in found.items():
+            if upload is not None and self._wants_work(upload):
+                found[part] = await self._make_ready(final, part)
+        return [found[part] for part in final.parts]
 
-    async def _joined(self, final: Upload) -> None:
+    def _wants_work(self, partial: Upload) -> bool:
+        """Whether to come back to a partial with its lock: also if it seems to have failed, for
+        somebody may just be finishing it."""
+        taken = self._policy.drop_partials and partial.stage is Stage.FINISHED
+        return taken or partial.stage is Stage.FINISHING or partial.failed is not None
+
+    async def _make_ready(self, final: Upload, part: str) -> Upload | None:
+        """Finish a partial that is complete, for which a store may have work to do; only then leave
+        a tombstone, if it is to be used up: its bytes belong to the final upload from then on.
+        Whatever is not complete any more stays as it is."""
+        async with self._locker.hold(part, ask=False, patience=PATIENCE) as lease:
+            upload = await self.find(part)
+            if upload is not None and upload.stage is Stage.FINISHING:
+                upload = await self._save(self._as_finished(upload), lease)
+                await self._wake_finals(part)
+            if upload is not None and upload.stage is Stage.FINISHED:
+                lease.retire()
+                if self._policy.drop_partials:
+                    upload = await self._save(replace(upload, taken_by=final.id), lease)
+            return upload
+
+    async def _save(self, upload: Upload, lease: Lease) -> Upload:
+        upload = under(lease, upload)
+        check_held(lease, upload.id)
+        await self._store.save(upload)
+        return upload
+
+    async def _joined(self, final: Upload, partials: Sequence[Upload]) -> None:
         """Record that the bytes are there, and only then let go of the partials'."""
+        assert final.length is not None
+        joined = replace(final, offset=final.length, joining=False)
+        joined = await self._record(joined, Stage.JOINING)
+        if joined.complete:
+            await self._bury(joined, partials)
+
+    async def _give_up(self, final: Upload, partials: Sequence[Upload | None]) -> None:
+        """Record that a final upload has lost a partial for good, unless it has been joined
+        elsewhere. Its own time counts again, and what it had taken over is of use to nobody."""
+        failed = rules.renewed(rules.bereft(final), self._policy, self._clock())
+        failed = await self._record(failed, Stage.JOINING)
+        if failed.failed is not None:
+            await self._bury(failed, partials)
+
+    async def _unpin(self, final: Upload) -> None:
+        """Have a final upload wait again, as the store has lost bytes of a partial: a client may
+        send them again, or remove both."""
+        waiting = rules.renewed(replace(final, joining=False), self._policy, self._clock())
+        await self._record(waiting, Stage.JOINING)
+
+    async def _bury(self, final: Upload, partials: Sequence[Upload | None]) -> None:
+        """Free the bytes of the partials that a final upload has taken over."""
         assert isinstance(self._store, Joins)
-        async with self._locker.hold(final.id, ask=False, patience=PATIENCE) as lease:
-            final = await self._store.load(final.id)
-            if rules.pinning(final):
-                assert final.length is not None
-                final = replace(final, offset=final.length, joining=False, fence=lease.fence)
-                check_held(lease, final.id)
-                await self._store.save(final)
+        taken = {partial.id for partial in partials if partial and partial.taken_by == final.id}
         if self._policy.drop_partials:
             for part in dict.fromkeys(final.parts):
-                await self._store.bury(part)
+                if part in taken:
+                    await self._store.bury(part)
 
     async def check_unpinned(self, upload: Upload) -> None:
         """Refuse to touch a partial whose bytes are being joined (D8)."""

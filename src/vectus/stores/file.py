@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 from vectus.contracts import Lease
-from vectus.errors import RecordBroken, StoreError, UploadNotFound
+from vectus.errors import Overtaken, RecordBroken, StoreError, UploadNotFound
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Role, Upload
 from vectus.stores.disk import Disk, settled
@@ -183,10 +183,17 @@ class FileStore:
         with map_errors():
             await self._disk.apart(_reserve, self._folder, final, parts)
 
-    async def join(self, final: Upload, parts: Sequence[Upload], *, take_over: bool) -> None:
+    async def join(
+        self,
+        final: Upload,
+        parts: Sequence[Upload],
+        *,
+        take_over: bool,
+        lease: Lease | None = None,
+    ) -> None:
         """Join partials; see ``contracts.Joins``. A cancellation stops it within a piece."""
         with map_errors():
-            run = partial(_join, self._folder, final, parts, take_over=take_over)
+            run = partial(_join, self._folder, final, parts, take_over=take_over, lease=lease)
             await self._disk.at_length(run)
 
     async def bury(self, id: str) -> None:
@@ -210,5 +217,12 @@ def _join(
     stopped: Callable[[], bool],
     *,
     take_over: bool,
+    lease: Lease | None,
 ) -> None:
-    Join(folder, final, parts).run(stopped, take_over=take_over)
+    def lost() -> bool:
+        return lease is not None and lease.lost
+
+    if not lost():
+        Join(folder, final, parts).run(lambda: stopped() or lost(), take_over=take_over)
+    if lost():
+        raise Overtaken(final.id)

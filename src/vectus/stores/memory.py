@@ -199,15 +199,25 @@ class MemoryStore:
         if self.room(needed) < needed:
             raise StoreFull
 
-    async def join(self, final: Upload, parts: Sequence[Upload], *, take_over: bool) -> None:
+    async def join(
+        self,
+        final: Upload,
+        parts: Sequence[Upload],
+        *,
+        take_over: bool,
+        lease: Lease | None = None,
+    ) -> None:
         """Join partials, always by copying; see ``contracts.Joins``."""
-        target = self.shelf(final.id).data
-        del target[:]
+        shelf, joined = self.shelf(final.id), bytearray()
         for piece in self._pieces(parts):
-            if self.room(len(piece)) < len(piece):
+            joined += piece
+            needed = len(joined) - len(shelf.data)
+            if self.room(needed) < needed:
                 raise StoreFull
-            target += piece
             await asyncio.sleep(0)
+            if lease is not None and lease.lost:
+                raise Overtaken(final.id)
+        shelf.data = joined
 
     async def bury(self, id: str) -> None:
         """Free the bytes of a partial that was taken over; see ``contracts.Joins``."""

@@ -281,10 +281,17 @@ class FaultyStore:
         async with self.troubled("reserve"):
             await self.inner.reserve(final, parts)
 
-    async def join(self, final: Upload, parts: Sequence[Upload], *, take_over: bool) -> None:
+    async def join(
+        self,
+        final: Upload,
+        parts: Sequence[Upload],
+        *,
+        take_over: bool,
+        lease: Lease | None = None,
+    ) -> None:
         """Join, or fail."""
         async with self.troubled("join"):
-            await self.inner.join(final, parts, take_over=take_over)
+            await self.inner.join(final, parts, take_over=take_over, lease=lease)
 
     async def bury(self, id: str) -> None:
         """Bury, or fail."""

@@ -14,6 +14,7 @@ from s3_steps import Client, objects, patch, settle, unfinished
 
 from vectus.errors import Overtaken, StoreError, StoreUnavailable
 from vectus.protocol.upload import Stage, Upload
+from vectus.stores.s3.naming import MARK
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.sightings import Sightings
 from vectus.stores.s3.store import S3Store
@@ -268,7 +269,8 @@ async def test_a_tail_that_was_taken_away_is_told(
 
 
 async def test_parts_that_are_not_ours_make_no_object(store: S3Store, place: Place) -> None:
-    """Somebody overwrites a part: the upload has failed for good, and there is no object."""
+    """Somebody overwrites a part: there is no object, and what comes from that part on is sent
+    again."""
     await store.create(WHOLE)
     await patch(store, ID, DATA[: 3 * LEAST])
     multipart = (await store._threads.run(store._vault.find, ID)).state.multipart
@@ -280,9 +282,13 @@ async def test_parts_that_are_not_ours_make_no_object(store: S3Store, place: Pla
         PartNumber=2,
         Body=b"x" * LEAST,
     )
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreUnavailable):
         await patch(store, ID, DATA[3 * LEAST :])
-    assert (await store.load(ID)).stage is Stage.GONE
+    assert store._vault.objects.size(WHOLE) is None
+    assert (await store.load(ID)).offset == LEAST
+
+    await Client(store, DATA).run()
+    assert await bytes_of(store, ID) == DATA
     client.close()
 
 
@@ -460,7 +466,8 @@ async def test_tails_without_records_are_swept(
     of an upload that is there stay."""
     client = other(place)
     await store.create(replace(WHOLE, offset=7), DATA[:7])
-    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/killed.part", Body=b"first")
+    tail = {"Key": f"{place.prefix}/killed.part", "Body": b"first"}
+    client.put_object(Bucket=place.bucket, Metadata={MARK: "killed"}, **tail)
     for left in ({"killed.part"}, set()):
         assert [upload.id async for upload in store.scan()] == [ID]
         assert objects(gateway, place).keys() == {ID + ".info", ID + ".part"} | left

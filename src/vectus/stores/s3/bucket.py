@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from vectus.errors import StoreUnavailable
 from vectus.stores.s3.client import Answer, Missing, Rejected, Taken, map_errors
+from vectus.stores.s3.layout import Ack
 from vectus.stores.s3.lifecycle import Configuration
-from vectus.stores.s3.naming import marked
+from vectus.stores.s3.naming import marked, marking
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.verbatim import RAW
 
@@ -165,7 +166,7 @@ class Bucket:
         """Make or replace an object of our own; return its entity tag."""
         return self._put(name, data, self._place.encryption)
 
-    def put_over(self, name: str, data: Readable | bytes, tag: str) -> str:
+    def put_over(self, name: str, data: Readable | bytes, tag: str, mark: str | None = None) -> str:
         """Make an object of our own where there is none, if ``tag`` is empty, or replace the one
         that has this entity tag; return the new one. Where the server knows no conditions, replace
         whatever there is.
@@ -174,7 +175,7 @@ class Bucket:
             Taken: there is another.
             Missing: there is none.
         """
-        return self._put_over(name, data, tag, self._place.encryption)
+        return self._put_over(name, data, tag, {**self._place.encryption, **marking(mark)})
 
     def publish_first(self, name: str, data: Readable | bytes, headers: Mapping[str, str]) -> None:
         """Make the object of a finished upload where there is none.
@@ -195,7 +196,7 @@ class Bucket:
         return self._put_over(name, data, tag, {**self._place.extras, **headers})
 
     def _put_over(
-        self, name: str, data: Readable | bytes, tag: str, extras: Mapping[str, str]
+        self, name: str, data: Readable | bytes, tag: str, extras: Mapping[str, Any]
     ) -> str:
         if not self.conditional:
             return self._put(name, data, extras)
@@ -213,13 +214,13 @@ class Bucket:
                 return new
         raise StoreUnavailable("its server does not know conditional puts")
 
-    def put_new(self, name: str, data: bytes) -> str:
-        """Make an object of our own; return its entity tag.
+    def put_new(self, name: str, data: bytes, mark: str | None = None) -> str:
+        """Make an object of our own, with a mark if it is to bear one; return its entity tag.
 
         Raises:
             Taken: there is another already, and the server is one that can tell.
         """
-        return self._put_new(name, data, self._place.encryption)
+        return self._put_new(name, data, {**self._place.encryption, **marking(mark)})
 
     def publish(self, name: str, data: Readable | bytes, headers: Mapping[str, str]) -> None:
         """Make the object of a finished upload; another one is replaced."""
@@ -229,7 +230,7 @@ class Bucket:
         """Make the object of a finished upload; see ``put_new``."""
         self._put_new(name, data, {**self._place.extras, **headers})
 
-    def _put_new(self, name: str, data: bytes, extras: Mapping[str, str]) -> str:
+    def _put_new(self, name: str, data: bytes, extras: Mapping[str, Any]) -> str:
         try:
             return self._put(name, data, {**extras, "IfNoneMatch": "*"})
         except Rejected:  # the server does not know the condition; ids are never made twice
@@ -244,7 +245,7 @@ class Bucket:
                 raise
             return tag
 
-    def _put(self, name: str, data: Readable | bytes, extras: Mapping[str, str]) -> str:
+    def _put(self, name: str, data: Readable | bytes, extras: Mapping[str, Any]) -> str:
         if not isinstance(data, bytes):
             data.seek(0)  # it may have been sent before, in vain
         sent = {"Key": self.key(name), "Body": data, "ContentLength": len(data)}
@@ -377,17 +378,28 @@ class Bucket:
         return True
 
     def part_sizes(self, name: str, multipart: str) -> dict[int, int]:
-        """Return the sizes of all parts by their numbers; several calls where there are many."""
-        sizes: dict[int, int] = {}
+        """Return the sizes of all parts by their numbers; see ``parts``."""
+        return {number: part.size for number, part in self.parts(name, multipart).items()}
+
+    def parts(self, name: str, multipart: str) -> dict[int, Ack]:
+        """Return all parts that S3 has, by their numbers; several calls where there are many.
+
+        Raises:
+            Missing: there is no such multipart upload.
+        """
+        parts: dict[int, Ack] = {}
         marker = 0
         while True:
             found = self._call(
                 "list_parts", Key=self.key(name), UploadId=multipart, PartNumberMarker=marker
             )
-            new = {part["PartNumber"]: part["Size"] for part in found.get("Parts", ())}
-            sizes |= new
+            new = {
+                part["PartNumber"]: Ack(part.get("ETag", ""), part["Size"])
+                for part in found.get("Parts", ())
+            }
+            parts |= new
             if not found.get("IsTruncated") or not new:
-                return sizes
+                return parts
             marker = max(new)
 
     def unfinished(self, under: str = "") -> Iterator[Unfinished]:

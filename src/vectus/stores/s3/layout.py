@@ -41,6 +41,7 @@ class State:
         turn: how often the record had been written, so that no two are alike. It tells nothing of
             where the bytes are.
         seen: when the multipart upload was last seen to be there, in seconds since the epoch.
+        setbacks: how often S3 has refused to put the parts together; see ``salvaging.py``.
     """
 
     schedule: Schedule
@@ -52,6 +53,7 @@ class State:
     tag: str = field(default="", compare=False)
     turn: int = field(default=0, compare=False)
     seen: int = field(default=0, compare=False)
+    setbacks: int = field(default=0, compare=False)
 
     @property
     def size(self) -> int:
@@ -103,6 +105,12 @@ def own_bytes(upload: Upload) -> bool:
     return upload.role is not Role.FINAL and upload.taken_by is None
 
 
+def whole(upload: Upload, size: int) -> bool:
+    """Whether so many bytes are all that an upload is to have, so that an object of them is its
+    object."""
+    return not own_bytes(upload) or size == upload.length
+
+
 def counted(upload: Upload, state: State) -> Upload:
     """Give a record the offset that its state tells."""
     if not own_bytes(upload):
@@ -131,9 +139,6 @@ class Fate(Enum):
 
 LOST = "What was stored of it has been removed from the storage."
 """Why an upload has failed whose multipart upload is gone."""
-
-MISMATCH = "What was stored of it is not what was sent."
-"""Why an upload has failed whose parts S3 does not know as we do."""
 
 
 def fate(upload: Upload, *, listed: bool, found: int | None) -> Fate:

@@ -1,13 +1,15 @@
 """What objects are called: an upload's own by its id, or by a key that the application chose.
 
 Pure. Names are relative to the store's prefix. A chosen key may be anybody's, so it is never taken
-for ours by its name alone: the object bears its upload's mark.
+for ours by its name alone: the object bears its upload's mark. So does a tail, which is known by it
+when there is no record that names it.
 """
 
 from __future__ import annotations
 
 import re
 from hashlib import sha256
+from typing import Any
 
 from vectus.errors import KeyRefused
 from vectus.protocol.upload import ID, Upload
@@ -18,7 +20,7 @@ JOINS = ".joins/"
 CLAIMS = ".keys/"
 
 MARK = "vectus-upload"
-"""Under which word of an object's metadata the id of its upload is."""
+"""Under which word of an object's metadata the id of its upload is. Tails bear it too."""
 
 LONGEST = 1024
 """Of how many bytes a key may be, in UTF-8, the store's prefix included."""
@@ -38,9 +40,14 @@ def mark_of(upload: Upload) -> str | None:
     return None if upload.key is None else upload.id
 
 
-def metadata_of(upload: Upload) -> dict[str, dict[str, str]]:
+def metadata_of(upload: Upload) -> dict[str, Any]:
     """Return what S3 is told so that an upload's object bears its mark."""
-    return {} if upload.key is None else {"Metadata": {MARK: upload.id}}
+    return marking(mark_of(upload))
+
+
+def marking(mark: str | None) -> dict[str, Any]:
+    """Return what S3 is told so that an object bears a mark, if it is to bear one."""
+    return {} if mark is None else {"Metadata": {MARK: mark}}
 
 
 def marked(metadata: dict[str, str]) -> str | None:
@@ -51,6 +58,13 @@ def marked(metadata: dict[str, str]) -> str | None:
 def claim_of(key: str) -> str:
     """Return the name of the note that says whose a chosen key is."""
     return CLAIMS + sha256(key.encode()).hexdigest()
+
+
+def scanned_as(endpoint: str | None, bucket: str, prefix: str) -> str:
+    """Return the name of the lock of whoever scans a store for all: of this store alone, as others
+    may have their locks in the same place; and longer than an id of ours is."""
+    whole = "\n".join(((endpoint or "").rstrip("/"), bucket, prefix))
+    return f"sweeping-{sha256(whole.encode()).hexdigest()}"
 
 
 def check_key(key: str, prefix: str) -> None:

@@ -133,11 +133,11 @@ class Pen:
         name = writer.id + TAIL
         writer.check()
         try:
-            return kept, self._bucket.put_over(name, data, kept.state.tag)
+            return kept, self._bucket.put_over(name, data, kept.state.tag, writer.id)
         except (Taken, Missing):
             kept = self._claim(writer, kept)
         with _meant_for(writer):
-            return kept, self._bucket.put_over(name, data, self._tag(name))
+            return kept, self._bucket.put_over(name, data, self._tag(name), writer.id)
 
     def publish(self, writer: Writer, kept: Kept, upload: Upload, data: Readable | bytes) -> Kept:
         """Make the object of an upload in one piece; return the record as it is now."""

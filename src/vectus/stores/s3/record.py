@@ -53,6 +53,7 @@ def encode(upload: Upload, state: State, bucket: str, key: str) -> bytes:
         "tag": state.tag,
         "turn": state.turn,
         "seen": state.seen,
+        "setbacks": state.setbacks,
         "parts": state.etags,
     }
     return _WRITER.encode(record).encode()
@@ -96,6 +97,7 @@ def _state(multipart: object, own: dict[str, Any]) -> State:
         _text(own["tag"]),
         _count(own["turn"]),
         _count(own["seen"]),
+        _count(own.get("setbacks", 0)),
     )
     if len(etags) > MOST or not state.consistent:
         raise ValueError("its parts do not add up")

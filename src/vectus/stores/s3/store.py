@@ -5,6 +5,7 @@ Each makes one step of ``vault.py`` in a thread; taking bytes in is ``sink.py``'
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,15 +14,16 @@ from functools import partial
 from typing import BinaryIO
 
 from vectus.contracts import Lease, Limits
-from vectus.errors import StoreError, StoreUnavailable, UploadNotFound
+from vectus.errors import KeyTaken, StoreError, StoreUnavailable, UploadExists, UploadNotFound
 from vectus.protocol.exchange import Plan
 from vectus.protocol.upload import Upload
 from vectus.stores.disk import Disk
 from vectus.stores.s3.bucket import Bucket, Calls
 from vectus.stores.s3.client import Gateway, Missing, Rejected, map_errors
+from vectus.stores.s3.doubts import Doubts
 from vectus.stores.s3.joining import Join
 from vectus.stores.s3.lifecycle import life, rules_of, shortest
-from vectus.stores.s3.naming import check_key, mark_of
+from vectus.stores.s3.naming import check_key, mark_of, scanned_as
 from vectus.stores.s3.parts import LARGEST, MOST, choose
 from vectus.stores.s3.place import Place, parse
 from vectus.stores.s3.record import Kept
@@ -124,13 +126,16 @@ class S3Store:
             self._vault, self.place, self._threads, self._room, self._disk, self._shelf
         )
         self._loaded: dict[str, Kept] = {}
-        self._known: Known = {}
+        self._doubts = Doubts(self._vault, self._threads.readers.submit)
+        self._known = Known()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     def limits(self) -> Limits:
         """Return what S3 sets; see ``contracts.Limited``. Looks for rules that abort uploads."""
         place = self.place
         growing = choose(None, place.part_size, grows=not place.equal_parts)
-        return Limits(LARGEST * MOST, growing.most, self._life(), SCAN_EVERY)
+        name = scanned_as(place.endpoint, place.bucket, place.folder)
+        return Limits(LARGEST * MOST, growing.most, self._life(), SCAN_EVERY, name)
 
     def _life(self) -> float | None:
         bucket = self._vault.bucket
@@ -153,7 +158,14 @@ class S3Store:
 
     async def create(self, upload: Upload, data: bytes = b"") -> None:
         """Keep a new upload; see ``contracts.Store``."""
-        await self._threads.first(self._vault.create, upload, data)
+        try:
+            await self._threads.first(self._vault.create, upload, data)
+        except (UploadExists, KeyTaken):
+            raise
+        except StoreError:
+            if upload.finished:
+                self._doubts.note(upload)
+            raise
 
     async def load(self, id: str) -> Upload:
         """Return an upload as it is; see ``contracts.Store``."""
@@ -198,6 +210,8 @@ class S3Store:
 
     async def aclose(self) -> None:
         """Let the threads and the connections go."""
+        self._keep_in_mind()
+        self._doubts.close()
         self._threads.close()
         self._disk.close()
         self._shelf.close()
@@ -205,11 +219,22 @@ class S3Store:
             self._gateway.close()
 
     async def scan(self) -> AsyncIterator[Upload]:
-        """Yield every upload, and tidy up behind crashes; see ``contracts.Scans``."""
-        walk = Walk(self._vault, self._threads.readers, self._known)
-        while (uploads := await self._threads.run(walk.step)) is not None:
-            for upload in uploads:
-                yield upload
+        """Yield every upload, and tidy up behind crashes; see ``contracts.Scans``. What was seen
+        is kept in mind for the next scan, if there is one: of many processes one goes on."""
+        self._keep_in_mind()
+        later = asyncio.get_running_loop().call_later
+        walk = Walk(self._vault, self._threads.readers, self._known, self._doubts)
+        try:
+            while (uploads := await self._threads.run(walk.step)) is not None:
+                for upload in uploads:
+                    yield upload
+        finally:
+            self._forgetting = later(2 * SCAN_EVERY, self._known.forget)
+
+    def _keep_in_mind(self) -> None:
+        forgetting, self._forgetting = self._forgetting, None
+        if forgetting is not None:
+            forgetting.cancel()
 
     async def finals(self, part: str) -> Sequence[str]:
         """Return the open final uploads that name a partial; see ``contracts.Joins``."""
@@ -218,10 +243,17 @@ class S3Store:
     async def reserve(self, final: Upload, parts: Sequence[Upload]) -> None:
         """There is always room in S3; see ``contracts.Joins``."""
 
-    async def join(self, final: Upload, parts: Sequence[Upload], *, take_over: bool) -> None:
+    async def join(
+        self,
+        final: Upload,
+        parts: Sequence[Upload],
+        *,
+        take_over: bool,
+        lease: Lease | None = None,
+    ) -> None:
         """Join partials, always by copying; see ``contracts.Joins``. A cancellation stops it
         within a part."""
-        join = partial(Join, self._vault, self.place, final, parts)
+        join = partial(Join, self._vault, self.place, final, parts, lease)
         await self._threads.at_length(lambda stopped: join(stopped).run())
 
     async def bury(self, id: str) -> None:

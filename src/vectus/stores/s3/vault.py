@@ -16,7 +16,6 @@ That nobody else changes it meanwhile is for ``pen.py`` to see to.
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
@@ -25,16 +24,15 @@ from vectus.errors import (
     StoreError,
     StoreFull,
     StoreUnavailable,
-    UploadExists,
     UploadNotFound,
 )
 from vectus.protocol.upload import ID, Role, Upload
 from vectus.stores.s3 import parts
-from vectus.stores.s3.bucket import Bucket, Readable, Unfinished
-from vectus.stores.s3.client import Missing, Rejected, Taken, map_errors
+from vectus.stores.s3.bucket import Bucket, Listed, Readable, Unfinished
+from vectus.stores.s3.client import Missing, Rejected, map_errors
+from vectus.stores.s3.creating import Creations
 from vectus.stores.s3.layout import (
     LOST,
-    MISMATCH,
     Fate,
     State,
     Way,
@@ -44,6 +42,7 @@ from vectus.stores.s3.layout import (
     own_bytes,
     tail_in_the_way,
     way,
+    whole,
 )
 from vectus.stores.s3.ledger import Ledger
 from vectus.stores.s3.naming import INFO, TAIL, name_of
@@ -51,10 +50,9 @@ from vectus.stores.s3.objects import Objects
 from vectus.stores.s3.pen import Pen, Writer, raised, refuse_overtaken
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.record import Kept
+from vectus.stores.s3.salvaging import REFUSALS, Salvage
 from vectus.stores.s3.sightings import Sightings
 from vectus.stores.s3.spool import BLOCK, Shelf, Spool, SpoolReader
-
-_MISMATCHED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,9 @@ class Vault:
         self.claims = self.objects.claims
         self._pen = Pen(bucket, self.objects)
         self.find = self._pen.find
+        self._salvage = Salvage(bucket, self._pen)
         self.ledger = Ledger(bucket)
+        self._creations = Creations(bucket, self.objects, self.ledger, self._pen)
         self._place = place
         self.sightings = Sightings()
 
@@ -113,53 +113,7 @@ class Vault:
         """Keep a new upload with its first bytes, or nothing of it."""
         if not ID.fullmatch(upload.id):
             raise ValueError(f"{upload.id!r} is no upload's id.")
-        tail = b"" if upload.finished else data
-        state = State(self._schedule(upload), tail=len(tail), crc=zlib.crc32(tail))
-        begun = False
-        self._take_key(upload)
-        try:
-            tag = self._put_first(upload, data)
-            begun = True
-            self._pen.create(upload, replace(state, tag=tag))
-        except Taken:
-            if begun and upload.finished:
-                self.objects.delete(upload)  # it was put where nothing was
-            raise UploadExists(upload.id) from None
-        except StoreError:
-            self._undo(upload)
-            raise
-        if upload.finished:
-            self.claims.drop(upload)
-
-    def _take_key(self, upload: Upload) -> None:
-        try:
-            self.claims.take(upload)
-        except StoreUnavailable:
-            self.claims.drop(upload)
-            raise
-
-    def _put_first(self, upload: Upload, data: bytes) -> str:
-        """Put what a record that is about to be made will count on; return a tail's entity tag."""
-        if upload.role is Role.FINAL:
-            self.ledger.enlist(upload.id, upload.parts)
-        elif upload.finished:
-            self.objects.put_new(upload, data)
-        elif data:
-            return self.bucket.put_new(upload.id + TAIL, data)
-        return ""
-
-    def _undo(self, upload: Upload) -> None:
-        """Delete what a creation left that failed, if it is sure that it did: its last answer may
-        have been lost."""
-        with contextlib.suppress(StoreError):
-            if self.bucket.size(upload.id + INFO) is None:
-                if upload.role is Role.FINAL:
-                    self.ledger.strike(upload.id)
-                if upload.finished:
-                    self.objects.delete(upload)
-                else:
-                    self.bucket.delete(upload.id + TAIL)
-                self.claims.drop(upload)
+        self._creations.make(upload, data, self._schedule(upload))
 
     def save(self, upload: Upload) -> None:
         """Replace a record; make the object of an upload that is finished now."""
@@ -183,6 +137,13 @@ class Vault:
         if kept is None or kept.upload.role is Role.FINAL:
             self.ledger.strike(id)
         self.bucket.delete(id + INFO)
+
+    def unclaim(self, note: Listed, id: str, key: str) -> None:
+        """Forget whose a key was to be that nobody waits for, and delete what is under it of an
+        upload that was never recorded."""
+        if self.bucket.size(id + INFO) is None:
+            self.objects.delete(Upload(id, key=key))
+        self.claims.forget(note)
 
     def readable(self, upload: Upload) -> str:
         """Return the name of the object that has an upload's bytes.
@@ -323,6 +284,9 @@ class Vault:
         bytes; make its object if it is finished. See ``note``."""
         kept = self._pen.check(writer, kept, mine)
         upload = replace(writer.upload, pending=None)
+        size = state.end + (rest.size if rest else state.tail)
+        if upload.finished and not whole(upload, size):
+            raise Overtaken(upload.id)
         if upload.finished and state.multipart is None and (rest or not state.tail):
             kept = self._pen.publish(writer, kept, upload, rest.data if rest else b"")
             return self._close(writer, kept, upload)
@@ -369,8 +333,14 @@ class Vault:
         """Make the object of an upload all of whose bytes are recorded; again if need be.
 
         Raises:
+            Overtaken: the record tells of other bytes than these.
+            StoreUnavailable: it cannot be made now; or some of the bytes are not there as they were
+                recorded, and the upload is shorter now.
             StoreError: it can never be made; the record says so now.
         """
+        if not whole(upload, kept.state.size):
+            self._check_made(kept, upload)
+            return kept
         match way(upload, kept.state):
             case Way.PUT:
                 with self._tail(writer, kept) as data:
@@ -381,6 +351,13 @@ class Vault:
             case Way.COMPLETE:
                 self._complete(writer, kept, upload, None)
         return kept
+
+    def _check_made(self, kept: Kept, upload: Upload) -> None:
+        """Make sure that an upload has its object, whose record tells of too few bytes: it was put
+        over a later one, by a writer whose lock was lost, or whom S3 obeyed late."""
+        if self._fate(replace(kept, upload=upload)) is not Fate.DONE:
+            raise Overtaken(upload.id)
+        self.objects.keep_tags(upload)
 
     def _finish(self, writer: Writer, kept: Kept, upload: Upload) -> Kept:
         """Make the object, and record that the upload is finished."""
@@ -428,9 +405,8 @@ class Vault:
                 raise StoreUnavailable(LOST) from None  # whoever looks next sees that it failed
             self.objects.keep_tags(upload)
         except Rejected as error:
-            if error.code in _MISMATCHED:
-                failed = replace(upload, finished=False, announced=False, failed=MISMATCH)
-                self._pen.write(writer, kept, failed, state)
+            if error.code in REFUSALS:
+                self._salvage.run(writer, kept, etags)
             raise
 
     def _fate(self, kept: Kept) -> Fate:
