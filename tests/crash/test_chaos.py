@@ -15,28 +15,26 @@ from contextlib import suppress
 from http.client import HTTPException
 
 import pytest
+from homes import HOMES, Home
 
-from server import OCTETS, Answer, Server, chunk
-
-CLIENTS = 8
-KILLS = 10
-DEADLINE = 45.0
+from server import OCTETS, Answer, Server, chunk, until
 
 
 class Client:
     """Uploads one file after another, as stubborn as a good client is, until told to stop."""
 
-    def __init__(self, server: Server, seed: int, stop: threading.Event) -> None:
+    def __init__(self, server: Server, home: Home, seed: int, stop: threading.Event) -> None:
         self._server = server
+        self._home = home
         self._rng = random.Random(seed)
         self._stop = stop
-        self._end = time.monotonic() + DEADLINE
+        self._end = time.monotonic() + home.patience
         self.done: list[tuple[str, bytes]] = []
 
     def run(self) -> None:
         """Upload."""
         while not self._stop.is_set() or not self.done:
-            self.upload(self._rng.randbytes(self._rng.randrange(1, 1_500_000)))
+            self.upload(self._rng.randbytes(self._rng.randrange(1, self._home.many)))
 
     def upload(self, data: bytes) -> None:
         """Upload one file, over and over from where it is."""
@@ -55,7 +53,7 @@ class Client:
 
     def append(self, path: str, offset: int, data: bytes) -> Answer:
         """Send some bytes in one of the ways there are."""
-        body = data[offset : offset + self._rng.randrange(1, 800_000)]
+        body = data[offset : offset + self._rng.randrange(1, self._home.many // 2)]
         how = self._rng.randrange(3)
         if how == 0:
             return self._server.patch(path, offset, body)
@@ -83,33 +81,46 @@ class Client:
 
 
 @pytest.mark.platform("linux")
-def test_everything_at_once(serve: Callable[..., Server]) -> None:
+@pytest.mark.parametrize("home", HOMES, indirect=True)
+def test_everything_at_once(home: Home, serve: Callable[..., Server]) -> None:
     """While workers are killed over and over, and once the whole server, every upload of every
     client goes on to its end: no acknowledged byte is lost, and every finished file is exact."""
     server = serve("--workers", 2)
     stop = threading.Event()
-    clients = [Client(server, random.getrandbits(32), stop) for _ in range(CLIENTS)]
-    with ThreadPoolExecutor(CLIENTS) as threads:
+    clients = [Client(server, home, random.getrandbits(32), stop) for _ in range(home.clients)]
+    with ThreadPoolExecutor(home.clients) as threads:
         running = [threads.submit(client.run) for client in clients]
         try:
-            kill_workers(server)
+            kill_workers(server, home.kills)
             server.kill()
+            until(lambda: not listening(server), "the workers' end")
             server.restart()
-            kill_workers(server)
+            kill_workers(server, home.kills)
         finally:
             stop.set()
         for each in running:
-            each.result(DEADLINE)
+            each.result(home.patience)
     uploads = [upload for client in clients for upload in client.done]
-    assert len(uploads) >= CLIENTS
+    assert len(uploads) >= home.clients
     for path, data in uploads:
-        assert server.stored(path) == data
+        assert home.stored(path) == data
         assert server.offset(path) == len(data)
 
 
-def kill_workers(server: Server) -> None:
+def listening(server: Server) -> bool:
+    """Whether anybody takes connections; a worker may outlive its parent for a moment."""
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def kill_workers(server: Server, times: int) -> None:
     """Kill one worker after another, at moments that nobody chose."""
-    for _ in range(KILLS // 2):
+    for _ in range(times):
         time.sleep(random.uniform(0.05, 0.4))
         if workers := server.workers():
             with suppress(ProcessLookupError):

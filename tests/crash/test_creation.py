@@ -10,6 +10,7 @@ from contextlib import suppress
 from http.client import HTTPException
 
 import pytest
+from homes import S3, THOROUGH, Home
 
 from server import Server
 
@@ -45,15 +46,23 @@ class Client:
         self._enough.release()
 
 
-@pytest.mark.parametrize("durability", ["none", "finish"])
+@pytest.mark.parametrize(
+    ("home", "durability", "rounds"),
+    [
+        ("files", "none", ROUNDS),
+        ("files", "finish", ROUNDS),
+        pytest.param(*S3.values, "finish", ROUNDS if THOROUGH else 1, marks=S3.marks),
+    ],
+    indirect=["home"],
+)
 def test_a_creation_that_was_answered_is_whole(
-    serve: Callable[..., Server], durability: str
+    home: Home, serve: Callable[..., Server], durability: str, rounds: int
 ) -> None:
     """Invariant 1: after a kill -9 every upload that a client was told of has the bytes it brought,
     and can be gone on; every other that is there is whole as well."""
     server = serve("--durability", durability)
     made: list[tuple[str, bytes, int]] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         made += killed_while_making(server)
         server.restart()
     for path, data, brought in made:
@@ -62,8 +71,8 @@ def test_a_creation_that_was_answered_is_whole(
             assert server.patch(path, brought, data[brought:]).status == 204
         assert server.get(path) == data
     known = {path for path, _, _ in made}
-    for record in server.store.glob("*.info"):
-        path = f"/files/{record.stem}"
+    for id in home.ids():
+        path = f"/files/{id}"
         assert path in known or server.offset(path) in {0, 1, 2048, 4096, 4500, 9000}
 
 

@@ -7,39 +7,36 @@ whatever the transcript says, is checked here.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
-from script import APP, ENGINE, SERVER, Body, Given, Step, Stored, Transcript
+import pytest
+from prepared import Names, fill, prepare
+from script import APP, ENGINE, SERVER, Body, Step, Stored, Transcript
 
 from vectus import wiring
 from vectus.app import Uploads
-from vectus.contracts import Lease, Locker, Store
+from vectus.contracts import Locker, Store
 from vectus.engine.announce import Announcer
 from vectus.engine.engine import Engine
 from vectus.errors import UploadNotFound
 from vectus.locks.memory import MemoryLocker
-from vectus.protocol.exchange import Ending, Payload, Plan
+from vectus.protocol.exchange import Ending
 from vectus.protocol.messages import Head, Headers, locate
 from vectus.protocol.policy import Feature, Policy
-from vectus.protocol.upload import Role, Upload
-from vectus.stores.file import FileStore
 from vectus.testing.fakes import ScriptedBody
 
-LIMIT = 15.0
+LIMIT = 30.0
 """Seconds after which what should have happened has not."""
 
 ENDINGS = {"whole": Ending.COMPLETE, "cut": Ending.GONE, "broken": Ending.BROKEN}
-
-Names = dict[str, str]
-"""The ids of the uploads a transcript talks about."""
 
 
 @dataclass(frozen=True)
@@ -70,37 +67,6 @@ class Player(Protocol):
 # --- Before and after -----------------------------------------------------------------------------
 
 
-def fill(text: str, names: Names) -> str:
-    """Put ids in the place of names."""
-    return re.sub(r"\{(\w+)\}", lambda m: names.get(m[1], m[1]), text)
-
-
-async def prepare(store: Store, lease: Lease, given: Given, names: Names) -> None:
-    """Put an upload into a store, with its lock held: a server may be looking around in it."""
-    upload = Upload(
-        names[given.name],
-        role=given.role,
-        length=given.length,
-        metadata=given.metadata,
-        concat=None if given.concat is None else fill(given.concat, names),
-        parts=tuple(names[part] for part in given.parts),
-        created=time.time(),
-        fence=lease.fence,
-        expires=None if given.expires is None else time.time() + given.expires,
-    )
-    await store.create(upload)
-    changed = replace(upload, offset=len(given.data), announced=given.finished)
-    changed = replace(changed, finished=given.finished, joining=given.joining)
-    plan = Plan(0, None, given.length, Payload(len(given.data)), revocable=False)
-    if given.role is Role.FINAL and not given.data:
-        await store.save(changed)
-        return
-    async with store.append(upload, plan) as sink:
-        if given.data and (unfinished := sink.write(memoryview(given.data))) is not None:
-            await unfinished
-        await sink.commit(changed)
-
-
 async def found(store: Store, id: str) -> Stored | None:
     """What a store holds of an upload."""
     try:
@@ -129,9 +95,21 @@ async def settle(holds: Callable[[], Awaitable[bool]]) -> bool:
 
 
 async def play(
-    script: Transcript, store: Store, locker: Locker, answer: Callable[..., Awaitable[Any]]
+    script: Transcript,
+    store: Store,
+    locker: Locker,
+    answer: Callable[..., Awaitable[Any]],
+    own: Mapping[str, str] | None = None,
 ) -> None:
-    """Play the steps against whatever answers; it returns None where no answer can be seen."""
+    """Play the steps against whatever answers; it returns None where no answer can be seen.
+
+    Args:
+        script: the transcript.
+        store: where to prepare, and to look.
+        locker: the locks of whoever answers.
+        answer: asks.
+        own: what is in fields because of the store, where a transcript expects none.
+    """
     names = {given.name: secrets.token_hex(16) for given in script.before}
     for given in script.before:
         async with locker.hold(names[given.name]) as lease:
@@ -141,7 +119,7 @@ async def play(
         asked = replace(step, target=fill(step.target, names), fields=fields)
         said = await asyncio.wait_for(answer(asked), LIMIT)
         if said is not None:
-            check(step, said, names)
+            check(step, said, names, own or {})
         for name, expected in step.after.items():
             await check_store(store, names[name], expected)
 
@@ -150,20 +128,24 @@ async def check_store(store: Store, id: str, expected: Stored | None) -> None:
     """Compare what the store holds; a client that went away cannot know when it does."""
 
     async def holds() -> bool:
-        return await found(store, id) == expected
+        try:
+            return await found(store, id) == expected
+        except UploadNotFound:
+            return False  # its bytes have just moved
 
     if not await settle(holds):
         assert await found(store, id) == expected
 
 
-def check(step: Step, said: Said, names: Names) -> None:
+def check(step: Step, said: Said, names: Names, own: Mapping[str, str]) -> None:
     """Compare an answer."""
     assert said.status == step.status, said
     if step.binds is not None:
         location = said.get("Location")
         assert location is not None, said
         names[step.binds] = location.rpartition("/")[2]
-    for name, expected in step.says.items():
+    for name, wished in step.says.items():
+        expected = own.get(name) if wished is None else wished
         value = said.get(name.replace("_", "-"))
         if isinstance(expected, re.Pattern):
             assert value is not None, f"{name} is missing: {said}"
@@ -217,8 +199,9 @@ class EnginePlayer:
 
     level = ENGINE
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, seen: Store) -> None:
         self.store = store
+        self.seen = seen
 
     async def play(self, script: Transcript) -> None:
         """Play one."""
@@ -226,7 +209,7 @@ class EnginePlayer:
         locker = MemoryLocker()
         engine = Engine(self.store, locker, policy, Announcer(), clock=time.time)
         try:
-            await play(script, self.store, locker, lambda step: self._answer(engine, step))
+            await play(script, self.seen, locker, lambda step: self._answer(engine, step))
         finally:
             await engine.progress.aclose()
 
@@ -259,15 +242,16 @@ class AppPlayer:
 
     level = APP
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, seen: Store) -> None:
         self.store = store
+        self.seen = seen
 
     async def play(self, script: Transcript) -> None:
         """Play one."""
         locker = MemoryLocker()
         app = Uploads(self.store, locker=locker, base_path="/files/", **script.options)
         try:  # not started: a sweeper would remove what has expired before it is asked for
-            await play(script, self.store, locker, lambda step: self._answer(app, step))
+            await play(script, self.seen, locker, lambda step: self._answer(app, step))
         finally:
             await app.__aexit__()
 
@@ -349,13 +333,23 @@ def flags_of(options: dict[str, Any]) -> list[str]:
 
 
 class ServerProcess:
-    """A real ``vectus serve`` on a directory."""
+    """A real ``vectus serve``.
 
-    def __init__(self, directory: Path, options: dict[str, Any]) -> None:
-        self.directory = directory
-        command = [sys.executable, "-m", "vectus", "serve", str(directory), "--port", "0"]
+    Args:
+        where: the directory or URL of its store; ours to open, too.
+        options: what it is configured with.
+        environ: what its environment has beyond ours.
+    """
+
+    def __init__(self, where: str, options: dict[str, Any], environ: Mapping[str, str]) -> None:
+        self.where = where
+        self.environ = environ
+        command = [sys.executable, "-m", "vectus", "serve", where, "--port", "0"]
         self._process = subprocess.Popen(
-            [*command, *flags_of(options)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [*command, *flags_of(options)],
+            env={**os.environ, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline().decode()
@@ -367,28 +361,35 @@ class ServerProcess:
         """End it, by force if it does not listen."""
         self._process.terminate()
         try:
-            self._process.wait(15)
+            self._process.wait(LIMIT)
         finally:
             self._process.kill()
-            self._process.wait(15)
+            self._process.wait(LIMIT)
             assert self._process.stdout is not None
             self._process.stdout.close()
 
 
 class ServerPlayer:
-    """Plays on a real server, over a socket; its store is looked at through the same directory."""
+    """Plays on a real server, over a socket; its store is looked at where it is."""
 
     level = SERVER
 
-    def __init__(self, serve: Callable[[dict[str, Any]], ServerProcess]) -> None:
+    def __init__(
+        self, serve: Callable[[dict[str, Any]], ServerProcess], own: Mapping[str, str] | None = None
+    ) -> None:
         self._serve = serve
+        self._own = own
 
     async def play(self, script: Transcript) -> None:
         """Play one."""
         server = self._serve(script.options)
-        store, locker = FileStore(server.directory), wiring.open_locker(server.directory)
+        store = wiring.open_store(server.where)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in server.environ.items():
+                patch.setenv(name, value)
+            locker = wiring.open_locker(server.where)
         try:
-            await play(script, store, locker, lambda step: exchange(server.port, step))
+            await play(script, store, locker, lambda step: exchange(server.port, step), self._own)
         finally:
             await locker.aclose()
             await store.aclose()

@@ -252,10 +252,22 @@ def transcript(describe: Callable[..., Transcript]) -> Callable[..., Any]:
         if player.level in script.levels:
             await player.play(script)
 
+    test.describe = describe  # type: ignore[attr-defined]
     own = inspect.signature(describe).parameters.values()
     player = inspect.Parameter("player", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     test.__signature__ = inspect.Signature([player, *own])  # type: ignore[attr-defined]
     return pytest.mark.parametrize("player", PLAYERS, indirect=True)(test)
 
 
-PLAYERS = ("engine-memory", "engine-file", "app-memory", "app-file", "server")
+PLAYERS = (
+    "engine-memory",
+    "engine-file",
+    "engine-s3",
+    "engine-s3conditional",
+    "app-memory",
+    "app-file",
+    "app-s3",
+    "server",
+)
+"""The levels, each with the kinds of store that it is played on; on a real S3 server some are, see
+``test_transcripts_on_s3.py``."""
