@@ -23,7 +23,8 @@ from benchmarks.s3_sink import CALLS
 from benchmarks.servers import ROOT, Contender, started
 
 BUCKET, REGION = "bench", "us-east-1"
-CEPH = ROOT / "tests" / "stores" / "s3" / "ceph.py"
+TESTS = ROOT / "tests"
+CEPH = TESTS / "stores" / "s3" / "ceph.py"
 LEAST_PART = 5 << 20
 
 SINK = Contender("S3 sink", (sys.executable, "-m", "benchmarks.s3_sink", "--port", "{port}"))
@@ -97,6 +98,7 @@ def rgw(directory: Path) -> Iterator[Bucket]:
 
 def load_ceph() -> Any:
     """Return the tests' module about Ceph; a folder of tests is no package."""
+    sys.path.append(str(TESTS))  # for what it imports itself
     spec = spec_from_file_location("ceph", CEPH)
     assert spec is not None
     assert spec.loader is not None
