@@ -71,19 +71,6 @@ REASONS: Mapping[tuple[str, str], str] = {
     ("client", "asyncio's"): (
         "asyncio sends what a socket does not take at once a second time, from a buffer of its own."
     ),
-    ("s3-rgw", "beside tusd"): (
-        "The floor and a bare boto3 come to about half of tusd's CPU by themselves: what a call "
-        "costs in boto3 is the same whoever makes it, and parts of 8 MiB are many calls."
-    ),
-    ("s3-rgw", "CPU"): "What is above the sum is the records, a read and a write for four parts.",
-    ("s3", "throughput"): (
-        "One process has one interpreter: it receives, and what boto3 does between two system "
-        "calls waits for that. A second worker has the other half."
-    ),
-    ("s3-memory", "spool"): (
-        "Uploads that wait for room keep what has arrived in a buffer each; the bound leaves the "
-        "spool out, which the target allows besides."
-    ),
 }
 """Why a bound is missed, by case and a part of the figure's name."""
 

@@ -31,8 +31,8 @@ SIZES = st.lists(st.integers(0, 300), max_size=12)
     [
         (0, PREFERRED, 0),
         (1, PREFERRED, 1),
-        (LONG - 1, PREFERRED, 64),
-        (LONG, PREFERRED_IF_LONG, 32),
+        (LONG - 1, PREFERRED, 16),
+        (LONG, PREFERRED_IF_LONG, 8),
         (5 * GIB, PREFERRED_IF_LONG, 320),
         (MOST * PREFERRED_IF_LONG, PREFERRED_IF_LONG, MOST),
         (MOST * PREFERRED_IF_LONG + 1, PREFERRED_IF_LONG + MIB, 9412),

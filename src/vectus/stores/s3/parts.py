@@ -19,7 +19,7 @@ MOST = 10_000
 """How many parts an upload may have."""
 PREFERRED = 8 * MIB
 """How long a part is where nothing asks for more."""
-LONG = 512 * MIB
+LONG = 128 * MIB
 """From how many bytes on an upload is a long one."""
 PREFERRED_IF_LONG = 16 * MIB
 """How long its parts are: half as many calls for all of it, where a part is a small share of it."""
