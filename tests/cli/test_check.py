@@ -319,6 +319,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A store's URL at a quick server."""
     from moto.server import ThreadedMotoServer
 
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials that it found
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",

@@ -217,8 +217,12 @@ class Ceph:
 
 @pytest.fixture(scope="session")
 def credentials() -> Iterator[None]:
-    """Let boto find who we are, and nothing of whoever runs the tests."""
+    """Let boto find who we are, and nothing of whoever runs the tests; nor what it found before,
+    which it keeps."""
+    import boto3
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto3, "DEFAULT_SESSION", None)
         patch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")

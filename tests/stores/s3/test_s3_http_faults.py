@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ from vectus.stores.s3.client import Answer, Gateway
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import S3Store
 
+THOROUGH = "VECTUS_THOROUGH" in os.environ
 AT_ONCE = 8
 SILENCE = 1.0
 """Seconds after which a silent S3 counts as away."""
@@ -74,7 +76,18 @@ class Site:
 
 
 def faults(story: Story, sites: Sequence[Site]) -> Iterator[tuple[Site, Fault]]:
-    """Yield what is to be done at which site of a story."""
+    """Yield what is to be done at which site of a story: all there is if that is wished for."""
+    if not THOROUGH:
+        yield from some_faults(story, sites)
+        return
+    for site in sites:
+        reads = site.operation.startswith(READS)
+        for fault in UNREAD if reads else (*UNDONE, *SILENT, lose_answer):
+            yield site, fault
+
+
+def some_faults(story: Story, sites: Sequence[Site]) -> Iterator[tuple[Site, Fault]]:
+    """Yield some of each kind, in turn, and fewer where a story is like another one."""
     unread, undone, silent = map(cycle, (UNREAD, UNDONE, SILENT))
     for site in dropwhile(lambda site: story.since not in ("", str(site)), sites):
         if not site.operation.startswith(READS):
@@ -222,7 +235,7 @@ def shared(url: str):
     return boto3.client("s3", endpoint_url=url, region_name="us-east-1")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800 if THOROUGH else 300)
 @pytest.mark.parametrize("name", STORIES)
 async def test_any_call_may_fail(rgw: str, name: str) -> None:
     """Whichever call of an upload's life fails, and however: the client goes on where it is told,
