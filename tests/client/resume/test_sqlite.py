@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +123,32 @@ def test_another_version(store: SQLiteResume, path: Path) -> None:
     execute(path, "PRAGMA user_version = 2")
 
     refuse_all(store, "another version")
+
+
+def test_another_fills_it_meanwhile(
+    store: SQLiteResume, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks while another makes the database sees nothing of it, or all: never a half."""
+    connect = sqlite3.connect
+    others: list[threading.Thread] = []
+
+    def fill(statement: str) -> None:
+        if "user_version" in statement and not others:
+            others.append(threading.Thread(target=SQLiteResume(path).set, args=("other", ENTRY)))
+            others[0].start()
+            others[0].join(0.5)  # it is through by then, or waits for who looks
+
+    def watched(*args: Any, **more: Any) -> sqlite3.Connection:
+        database = connect(*args, **more)
+        if not others:
+            database.set_trace_callback(fill)
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    store.set("film", ENTRY)
+    others[0].join()
+
+    assert (store.get("film"), store.get("other")) == (ENTRY, ENTRY)
 
 
 def test_somebody_writes(store: SQLiteResume, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

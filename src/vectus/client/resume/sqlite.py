@@ -116,9 +116,10 @@ class SQLiteResume:
             raise self._broken(f"is no database, or is broken ({error})") from error
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        found = _signature(database)
+        with _at_once(database, "BEGIN"):
+            found = _signature(database)
         if found == (0, 0):
-            with _alone(database):  # another process may have been quicker
+            with _at_once(database, "BEGIN IMMEDIATE"):  # another process may have been quicker
                 found = _signature(database)
                 if found == (0, 0) and _is_empty(database):
                     found = _fill(database)
@@ -176,9 +177,9 @@ def _fill(database: sqlite3.Connection) -> tuple[int, int]:
 
 
 @contextmanager
-def _alone(database: sqlite3.Connection) -> Iterator[None]:
+def _at_once(database: sqlite3.Connection, begin: str) -> Iterator[None]:
     """Do several things as one; closing the connection without a commit undoes them."""
-    database.execute("BEGIN IMMEDIATE")
+    database.execute(begin)
     yield
     database.execute("COMMIT")
 
