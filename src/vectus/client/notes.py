@@ -73,14 +73,14 @@ class Notes:
         if part not in self._urls and self._store is not None:
             key = self._key(part)
             entry = self._try(lambda store: store.get(key))
-            if entry is not None and (part is not None or entry.length in (None, self._length)):
+            if entry is not None and entry.length in (None, self._length):
                 return entry.url
         return self._urls.get(part)
 
     def keep(self, part: str | None, url: str) -> None:
         """Remember it."""
         self._urls[part] = url
-        entry = Entry(url, self._length if part is None else None, time())
+        entry = Entry(url, self._length, time())  # of a part too: another source has other parts
         key = self._key(part)
         self._try(lambda store: store.set(key, entry))
 

@@ -117,3 +117,19 @@ def test_a_join_that_was_remembered(side):
         second = client.upload(DATA, parallel=3)
     assert (second.url, second.resumed) == (first.url, len(DATA))
     assert {request.method for request in tus.seen[before:]} == {"HEAD"}
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_key_of_the_callers_for_a_source_that_has_grown(side):
+    """Parts of the same size at the same place are no parts of a longer source: two versions of
+    it are never joined."""
+    tus = Tus()
+    longer = bytes(reversed(DATA)) + b"!"
+    with tus.client(side) as client:
+        tus.twist = failing_part(tus, 3, httpx2.Response(403))
+        with pytest.raises(vectus.UploadRefused):
+            client.upload(DATA, parallel=3, fingerprint="mine")
+        tus.twist = lambda _: None
+        result = client.upload(longer, parallel=3, fingerprint="mine")
+    assert tus.content(result.url) == longer
+    assert result.resumed == 0
