@@ -32,6 +32,8 @@ Serve = Callable[..., Running]
 
 MIB = 1024 * 1024
 
+CHUNKED = b"PATCH /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 
 def patch(length: int | str, body: bytes = b"", fields: bytes = b"", path: bytes = b"/a") -> bytes:
     """Word a PATCH."""
@@ -110,16 +112,19 @@ def test_a_whole_request_may_be_half_closed(plain: Running, recorder: Recorder) 
         assert client.ended() == b""
 
 
-def test_a_body_that_stalls_is_ended(serve: Serve, recorder: Recorder, loop_name: str) -> None:
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
+def test_a_body_that_stalls_is_ended(
+    serve: Serve, recorder: Recorder, loop_name: str, *, chunked: bool
+) -> None:
     """D11: after a time without a byte it ends ``STALLED``; bytes begin the time anew."""
 
     def trial(limit: float) -> None:
         running = serve(FrontEnd(recorder), loop=loop_name, limits={"body_timeout": limit})
         with running.connect() as client:
-            client.send(patch(100, b"a"))
+            client.send(CHUNKED + b"1\r\na\r\n" if chunked else patch(100, b"a"))
             for _ in range(4):
                 time.sleep(limit / 2)
-                client.send(b"b")
+                client.send(b"1\r\nb\r\n" if chunked else b"b")
             assert client.answer()[2] == b"5 STALLED"
 
     patiently(trial, 0.4, 6)
@@ -277,7 +282,7 @@ def test_at_most_one_buffer_is_read_ahead(
     body = b"".join(b"10000\r\n%b\r\n" % data[i : i + 65536] for i in range(0, len(data), 65536))
     head = patch(len(data))
     if chunked:
-        head = b"PATCH /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = CHUNKED
     with running.connect() as client:
         stream = head + (body + b"0\r\n\r\n" if chunked else data)
         sender = threading.Thread(target=client.send, args=(stream,))

@@ -72,7 +72,7 @@ class Incoming:
     def flush(self) -> None:
         """Hand on what has arrived."""
         if self._pour is not None:
-            self._pour.advance()
+            self._pour.arrived()
         self.wake()
 
     def room(self) -> memoryview:

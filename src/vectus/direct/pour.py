@@ -147,6 +147,11 @@ class Pour:
             self.advance()
         self._watch()
 
+    def arrived(self) -> None:
+        """The body keeps something that came without ``room``, or has ended."""
+        self.advance()
+        self._watch()
+
     # The order of things.
 
     def advance(self) -> None:
