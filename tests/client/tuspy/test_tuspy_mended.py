@@ -157,16 +157,30 @@ def test_what_a_stream_that_cannot_be_rewound_has_not(
     assert tus.notes == []
 
 
-async def test_a_file_that_shrinks(tus: ScriptedTus, kind: Any, photo: Path) -> None:
-    """It fails; tuspy sent empty chunks for ever."""
+@pytest.mark.parametrize("left", [100, 300, 500])
+async def test_a_file_that_shrinks(tus: ScriptedTus, kind: Any, photo: Path, left: int) -> None:
+    """It fails, wherever the file ends now; tuspy sent empty chunks for ever."""
+    tus.will("PATCH", None, None, None, 403)  # else it would never end
     options = {"chunk_size": 300, "retries": 3, "retry_delay": 0}
     uploader = kind.make(tus, str(photo), **options)
     await kind.do(uploader.upload_chunk())
-    os.truncate(photo, 100)
-    with pytest.raises(TusUploadFailed, match="ends after 100 bytes"):
+    os.truncate(photo, left)
+    with pytest.raises(TusUploadFailed, match=f"ends after {left} bytes"):
         await kind.do(uploader.upload())
 
     assert tus.methods == ["POST", "PATCH"]
+
+
+async def test_a_file_that_is_emptied(tus: ScriptedTus, kind: Any, photo: Path) -> None:
+    """It fails as well, before its first byte."""
+    tus.will("PATCH", None, None, 403)
+    uploader = kind.make(tus, str(photo))
+    uploader.set_url(await kind.do(uploader.create_url()))
+    os.truncate(photo, 0)
+    with pytest.raises(TusUploadFailed, match="ends after 0 bytes"):
+        await kind.do(uploader.upload())
+
+    assert tus.methods == ["POST"]
 
 
 # --- Connections ----------------------------------------------------------------------------------

@@ -125,6 +125,11 @@ class BaseTusRequest:
         """Say which bytes are sent, and what there is to say of them."""
         start = self._uploader.offset
         held = source.hold(start, self._count(source))
+        size = self._uploader.file_size
+        if size is not None and held.last and held.stop < size:  # else nothing is sent for ever
+            raise SourceError(
+                f"{source.name} ends after {held.stop} bytes, but {size} were announced."
+            )
         chunk = Chunk(source, start, held.stop)
         self.stop, self.stream_eof = held.stop, held.last
         self._add_checksum(chunk)
