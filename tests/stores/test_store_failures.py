@@ -13,7 +13,7 @@ from store_faults import DATA, WHOLE, Durability, failing, room_for
 
 from vectus.errors import StoreFull, StoreUnavailable, UploadNotFound
 from vectus.protocol.upload import Stage
-from vectus.stores import space
+from vectus.stores import durable, space
 from vectus.stores.file import FileStore
 from vectus.testing.joins import JoinSuite, parts_of
 from vectus.testing.stores import FULL, ID, bytes_of, fill, give, plan, put
@@ -232,6 +232,28 @@ async def test_a_mark_that_cannot_be_taken_away_stands(store: FileStore) -> None
 
     assert await store.load(ID) == replace(WHOLE, pending=0)
     await put(store, ID, DATA)
+    assert await bytes_of(store, ID) == DATA
+
+
+@pytest.mark.parametrize("cuts", [True, False])
+async def test_a_commit_whose_name_cannot_be_synced_is_none(
+    store: FileStore, *, cuts: bool
+) -> None:
+    """Where the record was replaced already it is set back before the bytes go, so that a kill, or
+    another fault, leaves no finished upload that has lost some of them."""
+    await store.create(WHOLE)
+    upload = await put(store, ID, DATA[:5000])
+    with failing("ftruncate", errno.EIO, after=len(DATA) if cuts else 0):
+        async with store.append(upload, plan(5000, revocable=True)) as sink:
+            await give(sink, DATA[5000:])
+            with (
+                failing("sync_folder", errno.EIO, of=durable),
+                pytest.raises(OSError, match="rror"),
+            ):
+                await sink.commit(replace(upload, offset=len(DATA), finished=True))
+
+    assert await store.load(ID) == replace(upload, pending=None if cuts else 5000)
+    await put(store, ID, DATA[5000:])
     assert await bytes_of(store, ID) == DATA
 
 

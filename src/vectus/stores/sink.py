@@ -234,9 +234,12 @@ class FileSink:
             self._check_held()
             found = self._folder.find(self._upload.id)
             refuse_overtaken(found.upload, self._upload)
+            # Not the record found: a commit may have failed when its own was in place already.
+            record = replace(self._upload, pending=self._start, offset=self._start)
+            if found.upload.pending != record.pending:
+                self._write_record(record, found)
             self._cut()
-            record = replace(found.upload, pending=None, offset=self._start)
-            self._write_record(record, found)
+            self._write_record(replace(record, pending=None), found)
 
     def _write_record(self, record: Upload, found: Found) -> None:
         record = replace(record, fence=self._upload.fence)
