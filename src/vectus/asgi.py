@@ -114,6 +114,7 @@ class FrontEnd:
             uri=f"{raw}?{query.decode('latin-1')}" if query else raw,
             peer=client[0] if client else None,
             trailers=trailers,
+            framed=scope["http_version"].startswith("1"),
         )
 
 

@@ -164,3 +164,39 @@ async def test_locations_follow_the_mount():
             path = options.get("base_path", "/")
             reply = await http.post(path, headers=TUS | {"Upload-Length": "5"})
             assert reply.headers["Location"].startswith(start)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+async def test_a_body_of_http_2_needs_no_length(method):
+    """C29: there it has an end nobody told of before; so more of it than there is room for leaves
+    nothing, and it is not kept in memory until then."""
+    app, received = Uploads("memory://"), [b"hello", b" and too much"]
+    async with app, client(app) as http:
+        made = await http.post("/", headers=TUS | {"Upload-Length": "5"})
+        path = made.headers["Location"] if method == "PATCH" else "/"
+        fields = BYTES | ({} if method == "PATCH" else {"Upload-Length": "5"})
+        scope = {
+            "type": "http",
+            "http_version": "2",
+            "method": method,
+            "path": path,
+            "headers": [(n.lower().encode(), v.encode()) for n, v in fields.items()],
+        }
+        kept: list[int] = []
+        sent: list[dict[str, object]] = []
+
+        async def receive() -> dict[str, object]:
+            kept.append(len([upload async for upload in app.store.scan()]))
+            return {"type": "http.request", "body": received.pop(0), "more_body": bool(received)}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        answer = dict(sent[0]["headers"])
+        url = path if method == "PATCH" else answer[b"location"].decode()
+        found = await http.head(url, headers=TUS)
+
+    assert sent[0]["status"] == 413
+    assert found.headers["Upload-Offset"] == "0"
+    assert kept == ([1, 1] if method == "PATCH" else [2, 2])

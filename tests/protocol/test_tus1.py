@@ -276,6 +276,14 @@ def test_c31_no_length_and_no_chunks_is_no_bytes():
     assert tus1.decode(asked, POLICY).payload == Payload(0)
 
 
+@pytest.mark.parametrize(("length", "size"), [(None, None), (0, 0), (7, 7)])
+def test_c29_a_body_of_http_2_may_have_any_length(length, size):
+    """C29: from HTTP/2 on a body needs no chunks to come without a length."""
+    asked = head("PATCH", "a", content_type=OCTETS, upload_offset=4, content_length=length)
+
+    assert tus1.decode(replace(asked, framed=False), POLICY).payload == Payload(size)
+
+
 def test_t60_a_trailer_is_read_where_it_can_come():
     """T60, D10: chunked, declared, and on a front end that delivers it."""
     asked = head(

@@ -91,6 +91,7 @@ class Head:
         uri: path and query as sent, for listeners and logs.
         peer: the client's address, or None where the server does not know it.
         trailers: whether this front end delivers declared trailers.
+        framed: whether a body must be announced, as in HTTP/1; from HTTP/2 on it just ends.
     """
 
     method: str
@@ -100,6 +101,7 @@ class Head:
     uri: str = "/"
     peer: str | None = None
     trailers: bool = False
+    framed: bool = True
 
     def location(self, id: str) -> str:
         """Return the URL of an upload."""

@@ -187,7 +187,8 @@ def _payload(head: Head) -> Payload:
     expect = head.headers.get("expect")
     if expect is not None and expect.lower() != "100-continue":  # C33
         raise Refused(Reason.EXPECTATION, "The only expectation met here is 100-continue.")
-    size = _framing(head)
+    told = head.framed or "content-length" in head.headers
+    size = _framing(head) if told else None
     trailer = _promises_checksum(head)
     claim = _field(head, "upload-checksum", fields.parse_checksum)
     if claim is not None and trailer:  # C18
