@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from s3_memory import MemoryS3, Stoppable
@@ -13,6 +14,7 @@ from s3_memory import MemoryS3, Stoppable
 from vectus.errors import StoreError, UploadNotFound
 from vectus.protocol.upload import Upload
 from vectus.stores.s3 import walk
+from vectus.stores.s3.client import Answer
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import S3Store
 from vectus.testing.stores import ID, Held, bytes_of, give, pattern, plan
@@ -296,3 +298,43 @@ async def test_a_stopped_holder_makes_nothing_up(before: str, work: str, takeove
     """Where the server knows no conditional puts, the call at which it was stopped may undo what
     was acknowledged; but what is finished in the end is what the client sent."""
     await try_all(takeover, before, work, within=False, theirs=OURS, conditional=False, told=True)
+
+
+class Slow(Stoppable):
+    """A door to a server that makes objects at once, and is late to say so."""
+
+    def __init__(self, server: MemoryS3) -> None:
+        super().__init__(server, 0, within=False)
+
+    def call(self, operation: str, **sent: Any) -> Answer:
+        """Make a call, and answer it now or later."""
+        answer = super().call(operation, **sent)
+        makes = operation in {"complete_multipart_upload", "put_object"}
+        if makes and sent["Key"] == f"uploads/{ID}":
+            self._stop()
+        return answer
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+@pytest.mark.parametrize("before", ["all", "all of little"])
+async def test_nothing_comes_back_while_an_object_is_made(
+    before: str, *, conditional: bool
+) -> None:
+    """That can take S3 minutes. Whoever has lost its lock by then does not record an upload as
+    finished that is removed."""
+    server, place = MemoryS3(conditional=conditional), make_place(conditional=conditional)
+    door = Slow(server)
+    one, two = Node(S3Store(place, door), Held(1)), Node(S3Store(place, server), Held(0))
+    await prepare(two, *BEFORE[before])
+    two.lease = Held(2)
+    finishing = asyncio.ensure_future(one.settle())
+    assert await asyncio.to_thread(door.stopped.wait, LIMIT)
+    await two.settle()
+    await two.store.remove(ID)
+    door.goes_on.set()
+    with pytest.raises(UploadNotFound):
+        await finishing
+
+    assert server.objects == {}
+    await one.store.aclose()
+    await two.store.aclose()

@@ -367,6 +367,8 @@ class Vault:
         """Record an upload as finished, with what is still to be known of how it was made."""
         state = kept.state
         try:
+            if writer.lease is None:  # nothing else says whose it is after what can take minutes
+                kept = self._pen.check(writer, kept, {state})
             closed = self._pen.write(writer, kept, upload, State(state.schedule, state.multipart))
         except UploadNotFound:
             self.objects.delete(upload)  # it was removed meanwhile
