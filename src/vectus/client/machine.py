@@ -150,6 +150,8 @@ class Machine:
         """Be where an upload is; say whether there is one."""
         self.url = url
         answer = yield from self._requests.insist(tus.inspect(), url)
+        if _whole(answer):  # or an answer that came twice, and is about another upload
+            answer = yield from self._requests.insist(tus.inspect(), url)
         if judge(answer) is Verdict.GONE:
             self.url = None
             return False
@@ -475,6 +477,12 @@ class Machine:
 def _made(endpoint: str, answer: Answer) -> str | None:
     """The URL of what a creation made: also of what one that failed has left behind."""
     return created_url(endpoint, answer) if answer.good else adopted_url(endpoint, answer)
+
+
+def _whole(answer: Answer) -> bool:
+    """Whether an answer to HEAD says that nothing is missing."""
+    offset = tus.read_number(answer.headers, "upload-offset")
+    return bool(offset) and offset == tus.read_number(answer.headers, "upload-length")
 
 
 def _too_large(answer: Answer | Broken) -> bool:

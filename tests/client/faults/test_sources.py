@@ -149,6 +149,22 @@ def test_an_answer_that_comes_twice_is_no_other_uploads(side: Side, ground: Grou
     assert len({each.url for each in results}) == 3
 
 
+def test_an_answer_that_comes_twice_completes_no_other_upload(side: Side, ground: Ground) -> None:
+    """That one upload is whole, heard again when another of the same length is asked about, does
+    not make that one seem whole."""
+    proxy = ground.proxy(PATCHED, {("PATCH", 2): Say(403), ("HEAD", 1): Twice()})
+    first, second = DATA[:5000], DATA[5000:10_000]
+
+    with side.client(proxy.url, retry_delay=0.01, timeout=1) as client:
+        with pytest.raises(UploadError):
+            client.upload(second, chunk_size=1000)
+        client.upload(first, verify="length")
+        result = client.upload(second)
+
+    assert ground.content(result.url) == second
+    assert result.resumed == 1000
+
+
 def test_an_answer_comes_twice_to_one_of_several(side: Side, ground: Ground) -> None:
     """Where parts share connections, an answer that comes twice may be taken for another part's:
     then the upload fails rather than be wrong, and another call ends it."""

@@ -171,13 +171,14 @@ def test_killed_before_the_first_byte(
 def test_killed_after_the_last_byte(
     side: str, serve: Run, uploaders: Uploaders, make: Make
 ) -> None:
-    """When the server has it all and the answer never came, no byte is sent again."""
+    """When the server has it all and the answer never came, no byte is sent again; that it has is
+    asked twice."""
     one = Round(serve(), uploaders, side, make(MIB))
 
     one.run("PATCH", 1, Hold(None))
 
     one.check(uploads=1)
-    assert [seen.method for seen in one.later] == ["HEAD"]
+    assert [seen.method for seen in one.later] == ["HEAD", "HEAD"]
 
 
 @pytest.mark.parametrize("side", SIDES)

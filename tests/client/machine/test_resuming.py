@@ -16,6 +16,8 @@ from vectus.errors import (
 
 # --- How it works ---------------------------------------------------------------------------------
 
+WHOLE = "HEAD old -> 200 Upload-Offset=5 Upload-Length=5"
+
 
 def test_a_new_upload_is_made_kept_and_sent_in_one_request() -> None:
     """A source that nobody knows is created, its URL stored before any byte is sent, sent in one
@@ -56,10 +58,25 @@ def test_a_known_upload_is_gone_on_with() -> None:
 
 def test_a_known_upload_that_is_complete_is_only_asked_about() -> None:
     """What is there already is not sent again."""
-    talk = upload("HEAD old -> 200 Upload-Offset=5 Upload-Length=5", entry="old")
+    talk = upload(f"{WHOLE}\n{WHOLE}", entry="old")
 
     assert talk.result is not None
     assert talk.result.resumed == 5
+
+
+def test_that_nothing_is_missing_is_asked_twice() -> None:
+    """The first answer may be about another upload, having come twice on the connection."""
+    talk = upload(
+        f"""
+        {WHOLE}
+        HEAD old -> 200 Upload-Offset=2 Upload-Length=5
+        PATCH old 2-5 -> 204 Upload-Offset=5
+        """,
+        entry="old",
+    )
+
+    assert talk.result is not None
+    assert talk.result.resumed == 2
 
 
 @pytest.mark.parametrize("status", [404, 410])

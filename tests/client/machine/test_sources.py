@@ -130,9 +130,8 @@ def test_a_stream_is_read_to_its_end_before_a_complete_upload_counts(
     data: bytes, *, fits: bool
 ) -> None:
     """That the server has a whole upload says nothing of a stream that may go on."""
-    talk = upload(
-        "HEAD old -> 200 Upload-Offset=5 Upload-Length=5", entry="old", length=None, data=data
-    )
+    whole = "HEAD old -> 200 Upload-Offset=5 Upload-Length=5"
+    talk = upload(f"{whole}\n{whole}", entry="old", length=None, data=data)
 
     assert (talk.error is None) == fits
     if not fits:
