@@ -187,7 +187,7 @@ class AsyncClient:
                 await hop(notes.close)
         finally:
             meter.close()
-            source.close()
+            await (to_end if getattr(source, "lent", False) else _at_once)(source.close)
 
     def _requests(self) -> Requests:
         return Requests(Budget(self._habits.patience), override=self._habits.override)

@@ -3,13 +3,15 @@
 An upload that is stopped leaves threads behind that cannot be: one may be in the middle of a read
 from a slow disk. Were the file closed under it, another file could get its number, and somebody
 else's bytes would be read. So whoever is done closes, the last reader frees, and nobody reads after
-that. What the bytes are for is not this file's affair.
+that. Nobody waits for the last read, unless the file is the caller's, who may use it as soon as the
+upload has ended. What the bytes are for is not this file's affair.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from threading import get_ident
 from typing import Protocol
 
 from vectus.client.commands import Held
@@ -43,14 +45,19 @@ class Custody:
     Args:
         source: closed when nobody reads it.
         cancel: who can say stop while it is waited for what a stream gives.
+
+    Attributes:
+        lent: whether ``close`` waits for the last read, since what is read is the caller's file.
     """
 
     def __init__(self, source: Source, cancel: tuple[Cancel, ...] = ()) -> None:
         self._source = source
         self._cancel = cancel
         self._lock = threading.Lock()
-        self._reading = 0
+        self._readers: set[int] = set()  # their threads
         self._closed = False
+        self._freed = threading.Event()
+        self.lent: bool = getattr(source, "lent", False)
         self.name = source.name
         self.length = source.length
         self.replayable = source.replayable
@@ -88,25 +95,34 @@ class Custody:
     def close(self) -> None:
         """Let nobody read any more, and free it now or after the last read that is under way."""
         with self._lock:
-            last = not self._closed and not self._reading
+            self._readers.discard(get_ident())  # a Ctrl-C may have come before its read, or after
+            last = not self._closed and not self._readers
             self._closed = True
         if last:
-            self._source.close()
+            self._free()
+        elif self.lent:
+            self._freed.wait()
 
     def __enter__(self) -> None:
         """Begin to read."""
         with self._lock:
             if self._closed:
                 raise UploadCancelled
-            self._reading += 1
+            self._readers.add(get_ident())
 
     def __exit__(self, *failure: object) -> None:
         """Have read."""
         with self._lock:
-            self._reading -= 1
-            last = self._closed and not self._reading
+            self._readers.discard(get_ident())
+            last = self._closed and not self._readers
         if last:
+            self._free()
+
+    def _free(self) -> None:
+        try:
             self._source.close()
+        finally:
+            self._freed.set()
 
     def _go_on(self) -> None:
         stop_if(self._cancel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import select
 import signal
@@ -186,6 +187,44 @@ async def test_a_read_that_hangs_keeps_nobody():
     stuck.close()
 
 
+class Lent(io.BytesIO):
+    """A caller's file; from when it is told to on, a read waits until it is let go."""
+
+    def __init__(self):
+        super().__init__(DATA)
+        self.holds, self.go = False, threading.Event()
+        self.reading = threading.Event()
+
+    def read(self, count=-1):
+        if self.holds:
+            self.reading.set()
+            assert self.go.wait(20)
+        return super().read(count)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_callers_file_is_given_back(when):
+    """A cancelled upload ends with its last read of the caller's file, and the file is where it
+    was: the next call, or the caller, does not share it with a thread that is still reading."""
+    tus, file = Tus(PLAIN), Lent()
+    file.holds = when == "before"  # it is known by its content
+
+    def on_event(what):
+        file.holds = file.holds or isinstance(what, Started)
+
+    async with vectus.AsyncClient(ENDPOINT, http=mock(tus)) as client:
+        task = asyncio.create_task(client.upload(file, on_event=on_event))
+        await asyncio.to_thread(file.reading.wait, 20)
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)
+        early = task.done()
+        file.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 20)
+        assert (early, file.tell()) == (False, 0)
+        assert tus.content((await client.upload(file)).url) == DATA
+
+
 def mock(tus):
     return httpx2.AsyncClient(transport=httpx2.MockTransport(tus))
 
@@ -304,6 +343,24 @@ def test_a_source_in_custody(tmp_path):
     for read in (lambda: next(custody.blocks(0, 10)), custody.check):
         with pytest.raises(vectus.UploadCancelled):
             read()
+
+
+def test_a_callers_file_in_custody():
+    """Who closes it waits for the last read, in whatever thread that is."""
+    file, ended = Lent(), []
+    custody = Custody(open_source(file))
+    file.holds = True
+    reader = threading.Thread(target=lambda: next(custody.blocks(0, 10)))
+    reader.start()
+    assert file.reading.wait(20)
+    closer = threading.Thread(target=lambda: ended.append(custody.close()))
+    closer.start()
+    closer.join(0.1)
+    assert not ended
+    file.go.set()
+    for thread in (reader, closer):
+        thread.join(20)
+    assert (ended, file.tell()) == ([None], 0)
 
 
 def test_custody_changes_nothing_else(tmp_path):

@@ -85,6 +85,8 @@ class CallersFile(Replayable):
         name: for sentences.
     """
 
+    lent = True
+
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self._turn = threading.Lock()
