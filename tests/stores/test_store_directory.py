@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 
 from vectus.errors import ConfigurationError, RecordBroken, StoreUnavailable, UploadNotFound
 from vectus.protocol.upload import Role, Stage, Upload
+from vectus.stores.durable import Durability
 from vectus.stores.file import FileStore
+from vectus.stores.folder import Folder
 from vectus.testing.joins import JoinSuite, parts_of, scanned
 from vectus.testing.stores import FULL, ID, bytes_of, fill, give, plan, put
 
@@ -374,3 +377,25 @@ async def test_a_lost_note_is_written_again(store: FileStore, folder: Path) -> N
     await scanned(again)
 
     assert list(await again.finals("a")) == ["final"]
+
+
+async def test_the_note_of_a_join_that_began_during_a_scan_stays(
+    store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is noted as joined may be all that a power cut leaves of it: partials go after it."""
+    other, scandir = Folder(str(folder), Durability.FINISH), os.scandir
+
+    @contextmanager
+    def late(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        def entries() -> Iterator[os.DirEntry[str]]:
+            other.create(Upload("final", Role.FINAL, parts=("a", "b")), b"")
+            other.ledger.advance("final", ("a", "b"), 7)
+            with scandir(path) as found:
+                yield from found
+
+        yield entries()
+
+    monkeypatch.setattr(os, "scandir", late)
+
+    assert [upload.id for upload in await scanned(store)] == ["final"]
+    assert other.ledger.joined("final") == 7

@@ -35,13 +35,11 @@ class Walk:
         self._folder = folder
         self._names: Iterator[os.DirEntry[str]] | None = None
         self._opened = ExitStack()
-        self._noted: set[str] = set()
 
     def step(self) -> list[Upload] | None:
         """Look at the next names; return the uploads among them, or None after the last name."""
         if self._names is None:
             self._names = self._opened.enter_context(os.scandir(self._folder.directory))
-            self._noted = set(self._folder.ledger.names())
         names = [entry.name for entry in islice(self._names, SLICE)]
         if not names:
             self._tidy_notes()
@@ -83,10 +81,14 @@ class Walk:
         return not upload.complete and upload.failed is None
 
     def _enlist(self, upload: Upload) -> None:
-        """A power cut may have lost the note of a final upload, and tusd's never had one."""
-        is_open = not upload.closed
-        if upload.role is Role.FINAL and is_open and upload.id not in self._noted:
-            self._folder.ledger.enlist(upload.id, upload.parts)
+        """A power cut may have lost the note of a final upload, and tusd's never had one.
+
+        Whether it is there is asked only now: one made since the walk began may say by now how far
+        a join is."""
+        ledger = self._folder.ledger
+        is_open = upload.role is Role.FINAL and not upload.closed
+        if is_open and ledger.raw(upload.id) is None:
+            ledger.enlist(upload.id, upload.parts)
 
     def _tidy_draft(self, id: str, name: str) -> None:
         """Drop an old draft, and the data file of an upload that was never made."""
