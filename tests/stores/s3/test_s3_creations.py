@@ -7,6 +7,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from vectus.errors import KeyTaken, StoreError, StoreFull, StoreUnavailable, Upl
 from vectus.events import Finished
 from vectus.protocol.upload import Role, Upload
 from vectus.stores.s3 import walk
-from vectus.stores.s3.client import Answer, Rejected
+from vectus.stores.s3.client import Answer, Gateway, Passing, Rejected
 from vectus.stores.s3.naming import claim_of
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import S3Store
@@ -273,3 +274,35 @@ async def test_a_refusal_after_a_lost_answer(store: S3Store, server: Failing) ->
     with pytest.raises(Rejected):
         await store.create(DONE, HELLO)
     assert server.objects[f"up/{ID}"] == HELLO
+
+
+class Door(Gateway):
+    """The door to a server in memory, at which calls are tried again."""
+
+    def __init__(self, server: MemoryS3) -> None:
+        super().__init__(replace(PLACE, endpoint="http://127.0.0.1:1"), pauses=(0.0,))
+        self._server = server
+
+    def _try(self, operation: str, parameters: dict[str, Any]) -> Answer:
+        return self._server.call(operation, **parameters)
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=["refused", "full"])
+@pytest.mark.parametrize(("upload", "data"), CASES, ids=KINDS)
+@pytest.mark.usefixtures("credentials")
+async def test_a_refusal_after_no_answer(
+    server: Failing, upload: Upload, data: bytes, error: StoreError
+) -> None:
+    """S3 may still obey the first try: then the upload has all that its record counts on."""
+    store = S3Store(PLACE, Door(server))
+    answers = chain([Passing("timed out")], repeat(error))
+    server.fails = lambda key: next(answers) if key.endswith(".info") else None
+    with pytest.raises(StoreError):
+        await store.create(upload, data)
+    server.arrive()
+    await swept(store)
+
+    assert await store.load(ID) == upload
+    assert await bytes_of(store, ID) == data
+    assert await store.finals("a") == ([ID] if upload is FINAL else [])
+    await store.aclose()

@@ -141,6 +141,9 @@ S3's: a proxy that says 404 because nobody is behind it must not cost anybody an
 LONG = {"complete_multipart_upload", "upload_part_copy"}
 """What S3 may take minutes for, and answers, if at all, when all is done."""
 
+READING = ("get_", "head_", "list_")
+"""How the names of operations begin that change nothing."""
+
 OTHERS = 48
 """How many connections there are at most besides those for parts: what more are opened for a
 moment are not kept."""
@@ -154,7 +157,8 @@ class Gateway:
 
     A call that fails at once is tried again some times; one that hangs, once, for a connection may
     be dead without anybody having said so. While S3 is away nothing is tried again: whoever is
-    behind a call is to hear of it soon, and threads are few.
+    behind a call is to hear of it soon, and threads are few. A refusal counts only where no earlier
+    try may be obeyed after it.
 
     Args:
         place: the server, and the bucket that every call is about.
@@ -187,6 +191,7 @@ class Gateway:
         with self._counting:
             self.calls[operation] += 1
         last = time.monotonic() + 1.5 * self._timeout
+        unanswered = False
         for pause in (*(() if self._away else self._pauses), None):
             try:
                 return self._try(operation, parameters)
@@ -194,6 +199,11 @@ class Gateway:
                 if pause is None or time.monotonic() > last:
                     self._away = True
                     raise
+                unanswered = not operation.startswith(READING)
+            except (Rejected, StoreFull) as error:
+                if not unanswered:
+                    raise
+                raise StoreUnavailable(f"an earlier try may yet be obeyed: {error}") from error
             time.sleep(pause * random.random())  # noqa: S311 - so that not all come at once
             _rewind(parameters.get("Body"))
         raise AssertionError("the last pause is none")
