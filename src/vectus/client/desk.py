@@ -110,16 +110,17 @@ class Desk:
 
     def moved(self, position: int) -> None:
         """Bytes before a position are handed to the network."""
-        self._notes.renew()
         self.meter.sent(self.part, position)
 
     def go_on(self) -> None:
-        """Raise if the caller wants to stop.
+        """Raise if the caller wants to stop; else say that the entry is in use: also while it is
+        waited for another try, or hashed, or compared.
 
         Raises:
             UploadCancelled: that is so.
         """
         stop_if(self._cancel)
+        self._notes.renew()
 
     def before(self, command: Command) -> None:
         """Raise if the caller wants to stop, and the command is not one that is done all the same.

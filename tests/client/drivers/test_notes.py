@@ -12,7 +12,7 @@ from mock_tus import DATA, Tus
 from pure_server import ENDPOINT
 
 import vectus
-from vectus.client import Entry, FileResume, MemoryResume, Noticed, SQLiteResume
+from vectus.client import Entry, FileResume, MemoryResume, Noticed, Retrying, SQLiteResume
 from vectus.client.notes import LOST, SHARED
 
 
@@ -72,6 +72,41 @@ def test_a_failing_store_does_not_hide_errors(side):
     tus = Tus()
     with tus.client(side, resume=Failing("leave")) as client, pytest.raises(ZeroDivisionError):
         client.upload(DATA, on_event=lambda _: 1 / 0)
+
+
+class Lapsing(MemoryResume):
+    """Has claims that must be renewed; calls a function whenever one is."""
+
+    def __init__(self, renewed):
+        super().__init__()
+        self.renew = renewed
+
+    @contextmanager
+    def claim(self, fingerprint):
+        with super().claim(fingerprint) as claim:
+            yield claim and self
+
+
+def test_a_claim_is_renewed_while_it_is_waited(side):
+    """Nobody else takes the entry because a server was away for longer than a claim lasts."""
+    tus, heard, waiting, cancel = Tus(), [], [], threading.Event()
+    answers = iter([httpx2.Response(503), httpx2.Response(400)])
+    tus.twist = lambda request: next(answers) if request.method == "POST" else None
+
+    def renew():
+        waiting.extend(heard[-1:])
+        if len(waiting) > 3:
+            cancel.set()
+
+    def on_event(what):
+        if isinstance(what, Retrying):
+            heard.append(what)
+
+    with (
+        tus.client(side, resume=Lapsing(renew), retry_delay=30) as client,
+        pytest.raises(vectus.UploadCancelled),
+    ):
+        client.upload(DATA, on_event=on_event, cancel=cancel)
 
 
 def stores(folder):
