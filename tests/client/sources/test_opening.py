@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from vectus.client.sources import open_async_source, open_source
-from vectus.errors import SourceError
+from vectus.errors import SourceChanged, SourceError
 
 
 async def nothing():
@@ -143,6 +143,28 @@ def test_a_text_file_in_disguise_is_found_when_it_is_read():
         source = open_source(file)
         with pytest.raises(SourceError, match="text instead of bytes"):
             list(source.blocks(0, 3))
+
+
+def test_a_file_that_is_filled_while_it_is_opened(tmp_path, monkeypatch):
+    """It is a file like others, not a stream that ends where its writer is at that moment."""
+    path = tmp_path / "film"
+    path.touch()
+
+    class Filled(io.FileIO):
+        def read(self, size=-1):
+            with path.open("ab") as writer:
+                writer.write(b"the first half")
+            return super().read(size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "FileIO", Filled)
+        source = open_source(path)
+    with path.open("ab") as writer:
+        writer.write(b", and the second")
+
+    with pytest.raises(SourceChanged):
+        list(source.blocks(0, source.hold(0, 1000).stop))
+    source.close()
 
 
 def test_names_are_what_a_sentence_can_use(tmp_path):

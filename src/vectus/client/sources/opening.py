@@ -113,7 +113,7 @@ def _is_plain(file: io.FileIO) -> bool:
         return True
     empty = not file.read(1)
     file.seek(0)
-    return empty
+    return empty or os.fstat(file.fileno()).st_size > 0  # somebody has just begun to fill it
 
 
 def _open_file(file: Any, length: int | None, name: str) -> Source:
