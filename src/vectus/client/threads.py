@@ -38,7 +38,13 @@ async def in_thread(
         args: with what.
         late: takes a result that nobody waits for any more.
     """
-    return await _started(partial(work, *args), late)
+    done = _started(partial(work, *args), late)
+    try:
+        return await done
+    except asyncio.CancelledError:
+        if late is not None and done.done() and not done.cancelled() and not done.exception():
+            late(done.result())  # it came in the same turn of the loop
+        raise
 
 
 async def to_end(work: Callable[[*Ts], T], *args: *Ts) -> T:

@@ -64,8 +64,7 @@ class Echoes:
             return answer.status == 201
         if location is None:
             return answer.status == 204 and "upload-offset" in answer.headers  # a PATCH's
-        if location in self._created:
-            del self._created[location]
+        if self._created.pop(location, self) is None:  # one step, as other threads do the same
             return True
         self._created[location] = None
         if len(self._created) > REMEMBERED:

@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vectus.client import pace, threads
+from vectus.client.commands import Answer, Exchange
 from vectus.client.meter import Meter
 from vectus.client.pace import Pace
 from vectus.client.threads import Reader, in_thread, settled, to_end
+from vectus.client.wire import Echoes
+from vectus.protocol.dialects import tus1_client as tus
+from vectus.protocol.messages import Headers
 
 
 def test_a_fast_network_gets_large_blocks():
@@ -96,6 +100,21 @@ async def test_a_result_that_comes_too_late():
     assert got == ["file"]
 
 
+async def test_a_result_that_comes_with_the_cancellation(monkeypatch):
+    """One that is there, but that the cancelled task has not seen, is given to them as well."""
+    succeed, got = threads._succeed, []
+
+    def succeed_and_cancel(*args):
+        succeed(*args)
+        task.cancel()
+
+    monkeypatch.setattr(threads, "_succeed", succeed_and_cancel)
+    task = asyncio.create_task(in_thread(lambda: "file", late=got.append))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert got == ["file"]
+
+
 async def test_to_the_end_means_the_end():
     """However often the task is cancelled, the call is over when the cancellation is told."""
     begun, go, over = threading.Event(), threading.Event(), []
@@ -162,3 +181,28 @@ def test_a_closed_meter_is_silent():
     meter.close()
     meter.sent(None, 6)
     assert len(heard) == 2
+
+
+def test_two_threads_notice_the_same_echo():
+    """That another thread notices it at the same moment is no error."""
+    echoes, request = Echoes(), Exchange(tus.create(1), "https://h/files/")
+
+    def seen(location):
+        return echoes.is_echo(request, Answer(201, Headers([("location", location)])))
+
+    class Met(str):
+        """A location that another thread looks at between two looks at it."""
+
+        __slots__ = ("looks",)
+
+        def __hash__(self):
+            self.looks = getattr(self, "looks", 0) + 1
+            if self.looks == 2:
+                seen(self[:])
+            return super().__hash__()
+
+        def __eq__(self, other):
+            return super().__eq__(other)
+
+    assert not seen("/files/1")
+    assert seen(Met("/files/1"))
