@@ -108,6 +108,26 @@ def test_a_claim_ends_on_its_own(client: redis.Redis, prefix: str) -> None:
         assert 0 < client.pttl(claim_key(prefix)) <= 60_500
 
 
+def test_no_thread_to_renew_a_claim(
+    store: RedisResume, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started the claim is asked for later, and the upload goes on."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with store.claim("film") as claim:
+        assert claim is not None
+        clock.now += 11
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            assert claim.renew()
+        clock.now += 11
+        assert renew(claim)
+        clock.now += 11
+        assert claim.renew()
+
+
 def test_a_claim_is_renewed(client: redis.Redis, prefix: str, clock: Clock) -> None:
     """Renewing asks Redis once in a third of the claim's time, however often it is called."""
     store = RedisResume(client, prefix, claim_ttl=300)

@@ -173,7 +173,8 @@ class _Renewed:
         now = time.monotonic()
         if now - self._asked >= self._ttl / 3:
             self._asked = now
-            threading.Thread(target=self._keep, args=[now], name=ASKING, daemon=True).start()
+            with suppress(RuntimeError):  # no thread can be started just now
+                threading.Thread(target=self._keep, args=[now], name=ASKING, daemon=True).start()
         return self._ours and now - self._kept < self._ttl
 
     def release(self) -> None:
