@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from wires import LIMIT, Recorder, Running, text, until
 
@@ -32,6 +33,30 @@ def test_a_shutdown_ends_bodies_in_flight(serve: Serve, recorder: Recorder, loop
         status, headers, data = busy.answer()
         assert (status, headers["connection"], data) == (200, "close", b"3 SHUTDOWN")
         assert busy.ended() == idle.ended() == used.ended() == b""
+        stopper.join(LIMIT)
+        assert not stopper.is_alive()
+
+
+def test_a_shutdown_ends_bodies_nobody_has_asked_for_yet(serve: Serve, recorder: Recorder) -> None:
+    """D5: an application that is busy with something else at that moment pours one that ends at
+    once, however long its client could go on."""
+    front_end, began, go = FrontEnd(recorder), threading.Event(), threading.Event()
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        began.set()
+        await asyncio.get_running_loop().run_in_executor(None, go.wait, LIMIT)
+        await front_end(scope, receive, send)
+
+    running = serve(late)
+    with running.connect() as busy:
+        busy.send(b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
+        assert began.wait(LIMIT)
+        (connection,) = running.connections
+        stopper = threading.Thread(target=running.stop)
+        stopper.start()
+        until(lambda: connection._closing)
+        go.set()
+        assert busy.answer()[2].endswith(b" SHUTDOWN")
         stopper.join(LIMIT)
         assert not stopper.is_alive()
 

@@ -59,6 +59,7 @@ class Request:
         "_received",
         "_scope",
         "_started",
+        "_stopped",
         "_writer",
         "incoming",
         "keep_alive",
@@ -74,6 +75,7 @@ class Request:
         self.keep_alive = keep_alive
         self._received = False
         self._claimed = False
+        self._stopped: Ending | None = None
         self._started = False
         self._complete = False
         self._chunked = False
@@ -126,12 +128,16 @@ class Request:
     def stop(self, reason: Ending) -> None:
         """Answer soon, and end the connection with it: the server is stopping.
 
-        Only a body that somebody pours can be stopped; a reader of messages would take it for a
-        client that has gone.
+        Only a body that somebody pours, now or later, can be stopped; a reader of messages would
+        take it for a client that has gone.
         """
         self.keep_alive = False
-        if self._claimed and self.incoming.end is None:
-            self.incoming.stop(reason)
+        self._stopped = reason
+        self._stop_body()
+
+    def _stop_body(self) -> None:
+        if self._stopped is not None and self._claimed and self.incoming.end is None:
+            self.incoming.stop(self._stopped)
 
     # vectus.asgi.Direct
 
@@ -140,6 +146,7 @@ class Request:
         if self._received or self._claimed:
             return None
         self._claimed = True
+        self._stop_body()
         return self.incoming
 
     def owns(self, send: Send) -> bool:
