@@ -151,6 +151,26 @@ def test_another_fills_it_meanwhile(
     assert (store.get("film"), store.get("other")) == (ENTRY, ENTRY)
 
 
+def test_a_database_that_is_none_does_not_stay_open(
+    store: SQLiteResume, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is closed though nothing could be asked of it; Python 3.13 complains about others."""
+    connect, opened = sqlite3.connect, list[sqlite3.Connection]()
+
+    def watched(*args: Any, **more: Any) -> sqlite3.Connection:
+        opened.append(connect(*args, **more))
+        return opened[-1]
+
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database" * 100)
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    with pytest.raises(ConfigurationError):
+        store.get("film")
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
 def test_somebody_writes(store: SQLiteResume, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who cannot write in time says so, may try again, and can read meanwhile."""
     monkeypatch.setattr(sqlite, "PATIENCE", 0.05)

@@ -107,7 +107,8 @@ class SQLiteResume:
     def _open(self) -> Iterator[sqlite3.Connection]:
         _make(self._path)
         try:
-            with closing(_connect(self._path)) as database:
+            database = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
+            with closing(database):
                 self._prepare(database)
                 yield database
         except sqlite3.DatabaseError as error:
@@ -116,6 +117,7 @@ class SQLiteResume:
             raise self._broken(f"is no database, or is broken ({error})") from error
 
     def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA synchronous = EXTRA")  # the journal's removal is the commit
         with _at_once(database, "BEGIN"):
             found = _signature(database)
         if found == (0, 0):
@@ -151,12 +153,6 @@ def _make(path: str) -> None:
 def _create(path: str) -> None:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-    database.execute("PRAGMA synchronous = EXTRA")  # the journal's removal is the commit
-    return database
 
 
 def _signature(database: sqlite3.Connection) -> tuple[int, int]:
