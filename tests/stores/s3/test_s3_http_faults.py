@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -55,6 +56,23 @@ SILENT: tuple[Fault, ...] = (lost, unanswered)
 def short_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody knows of is swept at once."""
     monkeypatch.setattr(walk, "OLD", -60.0)
+
+
+@pytest.fixture(autouse=True)
+def light_records() -> Iterator[None]:
+    """What is logged of a failure keeps none of its connections open: there are thousands."""
+
+    def lighten(record: logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage(), None
+        if record.exc_info:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        return True
+
+    logger = logging.getLogger("vectus")
+    logger.addFilter(lighten)
+    yield
+    logger.removeFilter(lighten)
 
 
 @dataclass(frozen=True, slots=True)
