@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from vectus.cli.bars import Bars
+from vectus.cli.files import Item
+from vectus.cli.outcomes import Outcome
+from vectus.cli.wording import Veil
+from vectus.client.happenings import Progress, Retrying
+
 pytestmark = pytest.mark.platform("linux", "darwin")
 QUICK = ("--retry-delay", "0.01")
 
@@ -127,3 +133,21 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(fake, file, tmp_path) -> None:
     assert f"{fake.url}one" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
     assert "Traceback" not in shown
+
+
+def test_a_terminal_that_goes_away_ends_nothing(monkeypatch, capsys) -> None:
+    """Troubles that nobody can be told of any more do not end the upload, nor those after it."""
+    ours, theirs = os.openpty()
+    items = [Item(name, size=3) for name in ("one", "two")]
+    with open(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        with Bars(Veil([]), items, several=True) as bars:
+            bars.begin(items[0])
+            os.close(ours)
+            bars.event(Progress(1, 1, 3))
+            bars.event(Retrying("the server was away", 1.0, 1, 8))
+            bars.end(items[0], Outcome("refused", 1, problem="The server refused it."))
+            bars.begin(items[1])
+            bars.end(items[1], Outcome("uploaded", url="https://h/files/2", length=3))
+
+    assert capsys.readouterr().out == "https://h/files/2\ttwo\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
@@ -13,6 +13,7 @@ from rich.progress import Progress as Live, ProgressColumn, Task, TaskID
 from rich.table import Column
 from rich.text import Text
 
+from vectus.cli import outlet
 from vectus.cli.display import Quiet
 from vectus.cli.files import Item
 from vectus.cli.outcomes import Outcome
@@ -87,6 +88,36 @@ class Figures(ProgressColumn):
         return Text("  ".join(words))
 
 
+class Terminal:
+    """A stream that may go away, as a terminal does whose window is closed or whose line is cut:
+    that ends no upload, and what is still to come goes nowhere.
+
+    Args:
+        stream: where it goes until then.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if that is possible."""
+        try:
+            self._stream.write(text)
+        except OSError:
+            outlet.silence(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """Bring it there, if that is possible."""
+        try:
+            self._stream.flush()
+        except OSError:
+            outlet.silence(self._stream)
+
+
 class Bars(Quiet):
     """The display.
 
@@ -98,7 +129,7 @@ class Bars(Quiet):
 
     def __init__(self, veil: Veil, items: list[Item], *, several: bool) -> None:
         super().__init__(veil, several=several)
-        self._console = Console(stderr=True)
+        self._console = Console(file=cast("TextIO", Terminal(sys.stderr)))
         # Standard output stays what it is: the URLs go there, maybe into a file.
         self._live = Live(
             *(Name(), Amounts(), Figures()),

@@ -51,9 +51,9 @@ def _write(stream: TextIO | None, line: str) -> None:
             stream.write(_encodable(stream, line) + "\n")
             stream.flush()
     except (BrokenPipeError, ValueError):
-        _silence(stream)
+        silence(stream)
     except OSError:
-        _silence(stream)
+        silence(stream)
         raise
 
 
@@ -63,7 +63,7 @@ def _encodable(stream: TextIO, line: str) -> str:
     return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _silence(stream: TextIO) -> None:
+def silence(stream: TextIO) -> None:
     """Lead what is still to come, and what Python writes at its end, to nowhere."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
