@@ -329,6 +329,15 @@ async def test_an_interrupted_removal_is_finished(store: FileStore, folder: Path
     assert names(folder) == set()
 
 
+async def test_what_cannot_be_removed_harms_nobody_else(store: FileStore, folder: Path) -> None:
+    """One leftover that the system does not let go ends no scan: else nothing would expire."""
+    await store.create(SHORT)
+    (folder / "stuck.gone").touch()
+    (folder / "stuck").mkdir()
+
+    assert [upload.id for upload in await scanned(store)] == [ID]
+
+
 async def test_strangers_files_are_left_alone(store: FileStore, folder: Path) -> None:
     """Section 8: whatever is not certainly ours stays, however old and however empty."""
     strangers = {

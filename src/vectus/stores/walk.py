@@ -51,6 +51,14 @@ class Walk:
         self._opened.close()
 
     def _visit(self, name: str) -> Upload | None:
+        """Look at one name. What fails on it, such as a file that the system does not let go, must
+        not keep the walk from the others."""
+        try:
+            return self._look(name)
+        except (StoreError, OSError):
+            return None
+
+    def _look(self, name: str) -> Upload | None:
         id, dot, ending = name.partition(".")
         if not dot or not ID.fullmatch(id):
             return None
@@ -62,13 +70,10 @@ class Walk:
             self._tidy_draft(id, name)
         return None
 
-    def _load(self, id: str) -> Upload | None:
-        try:
-            upload = self._folder.load(id)
-            if upload.taken_by is not None and not self._is_wanted(upload.taken_by):
-                self._folder.bury(id)
-        except (StoreError, OSError):
-            return None
+    def _load(self, id: str) -> Upload:
+        upload = self._folder.load(id)
+        if upload.taken_by is not None and not self._is_wanted(upload.taken_by):
+            self._folder.bury(id)
         self._enlist(upload)
         return upload
 
