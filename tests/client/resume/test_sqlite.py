@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -149,6 +151,30 @@ def test_another_fills_it_meanwhile(
     others[0].join()
 
     assert (store.get("film"), store.get("other")) == (ENTRY, ENTRY)
+
+
+FORKING = """
+import os, signal, sys
+from vectus.client.contracts import Entry
+from vectus.client.resume import SQLiteResume, sqlite
+
+with sqlite._making:  # as another thread does that makes a database just now
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        SQLiteResume(sys.argv[1]).set("film", Entry("https://host/files/1"))
+        os._exit(0)
+_, status = os.waitpid(child, 0)
+sys.exit(status != 0)
+"""
+
+
+@pytest.mark.platform("linux", "darwin")
+def test_a_fork_while_a_database_is_made(store: SQLiteResume, path: Path) -> None:
+    """The child does not wait for a thread that it does not have."""
+    subprocess.run([sys.executable, "-c", FORKING, str(path)], check=True, timeout=30)
+
+    assert store.get("film") == Entry("https://host/files/1", created=0.0)
 
 
 def test_a_database_that_is_none_does_not_stay_open(

@@ -43,6 +43,16 @@ _REMOVE = "DELETE FROM uploads WHERE fingerprint = ?"
 _making = threading.Lock()
 
 
+def _free_in_child() -> None:
+    """After a fork, in the child: whoever held the lock is not there."""
+    global _making  # noqa: PLW0603
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_in_child)
+
+
 class SQLiteResume:
     """A resume store in an SQLite database; beside it is the folder ``<path>.claims``.
 
