@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import time
 from typing import TypeVar
 
@@ -65,8 +65,9 @@ class Notes:
 
     def complaints(self) -> Iterator[str]:
         """What the caller should hear, as sentences; each one once."""
-        while self._complaints:
-            yield self._complaints.popleft()
+        with suppress(IndexError):  # no look before it: other threads fetch them as well
+            while True:
+                yield self._complaints.popleft()
 
     def recall(self, part: str | None) -> str | None:
         """The URL that a source, or a part of it, goes to."""

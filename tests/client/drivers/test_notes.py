@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from contextlib import contextmanager
 
 import httpx2
@@ -13,7 +14,7 @@ from pure_server import ENDPOINT
 
 import vectus
 from vectus.client import Entry, FileResume, MemoryResume, Noticed, Retrying, SQLiteResume
-from vectus.client.notes import LOST, SHARED
+from vectus.client.notes import LOST, SHARED, Notes
 
 
 class Failing(MemoryResume):
@@ -65,6 +66,24 @@ def test_a_store_that_fails(side, at, parallel):
     notices = [each.text for each in heard if isinstance(each, Noticed)]
     wanted = [] if at == "leave" else [LOST.format("the disk is gone")]
     assert sorted(set(notices)) == wanted
+
+
+def test_two_threads_that_fetch_the_same_complaint():
+    """That another thread has it is no error of an upload in parts."""
+
+    class Raced(deque):
+        """Is emptied by another thread whenever somebody has looked whether there is anything."""
+
+        def __len__(self):
+            found = super().__len__()
+            if found:
+                self.popleft()
+            return found
+
+    notes = Notes(Failing("claim"), "film", len(DATA))
+    notes.open()
+    notes._complaints = Raced(notes._complaints)
+    assert list(notes.complaints()) in ([], [LOST.format("the disk is gone")])
 
 
 def test_a_failing_store_does_not_hide_errors(side):
