@@ -58,7 +58,7 @@ class Client:
             pass.
         before_request: called with method, URL and headers of each request; may change these.
         timeout: seconds without a sign of life from the server; None for 60, and 300 for the
-            answer to a body.
+            answer to a body and to a join of parts.
         preset: a hosted endpoint's rules for chunks, ``"cloudflare"``, ``"supabase"``,
             ``"vimeo"`` or ``Chunks``; None guesses them by the host.
 

@@ -21,7 +21,8 @@ BeforeRequest = Callable[[str, str, dict[str, str]], object]
 
 def timeouts(seconds: float | None, *, body: bool) -> httpx2.Timeout:
     """How long to wait for a sign of life. An answer to a body may take long: the server's disk
-    must have it all first."""
+    must have it all first. So may a join, which many servers do before they answer: who asks again
+    has it done twice."""
     if seconds is not None:
         return httpx2.Timeout(seconds)
     return httpx2.Timeout(60, connect=10, read=300 if body else 60)
@@ -77,6 +78,13 @@ def _creates(request: Exchange) -> bool:
     return request.ask.method == "POST" and "x-http-method-override" not in names
 
 
+def _joins(request: Exchange) -> bool:
+    return any(
+        name.lower() == "upload-concat" and value.startswith("final")
+        for name, value in request.ask.headers
+    )
+
+
 class Manner:
     """How every request of a client is sent.
 
@@ -115,7 +123,7 @@ class Manner:
             "url": request.url,
             "headers": self._fields(request, credentials),
             "auth": self._auth,
-            "timeout": self._laden if request.body else self._bare,
+            "timeout": self._laden if request.body or _joins(request) else self._bare,
             "follow_redirects": False,
         }
 

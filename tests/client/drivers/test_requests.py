@@ -239,6 +239,16 @@ def test_timeouts(side, timeout, read):
     assert {request.extensions["timeout"]["read"] for request in tus.seen} == read
 
 
+def test_a_join_may_take_long(side):
+    """As many servers copy all the parts before they answer, and would do so again."""
+    tus = Tus()
+    with tus.client(side) as client:
+        client.upload(DATA, parallel=3)
+    posts = [request for request in tus.seen if request.method == "POST"]
+    assert posts[-1].headers["upload-concat"].startswith("final")
+    assert posts[-1].extensions["timeout"]["read"] == 300
+
+
 def test_redirects_are_not_followed(side):
     """A redirection is final, and the sentence says where to."""
     tus = Tus(twist=lambda _: httpx2.Response(308, headers={"Location": "https://there/"}))
