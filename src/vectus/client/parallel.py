@@ -22,7 +22,7 @@ from vectus.client.dialogue import (
 from vectus.client.happenings import Finished, Noticed
 from vectus.client.job import Job, Result
 from vectus.client.machine import Machine
-from vectus.errors import SourceChanged, UploadError
+from vectus.errors import SourceChanged, UploadError, UploadGone, UploadRefused
 from vectus.protocol.dialects import tus1_client as tus
 from vectus.protocol.policy import Feature
 
@@ -102,13 +102,14 @@ class Parallel:
         )
 
     def _joined(self) -> Steps[str | None]:
-        """The URL of a final upload that an earlier run has left: nothing is joined twice."""
+        """The URL of a final upload that an earlier run has left: nothing is joined twice, also
+        where the server does not say at the moment."""
         url = yield Recall()
         if not isinstance(url, str):
             return None
         try:
             state = yield from inspect(self._requests, url)
-        except UploadError:
+        except (UploadGone, UploadRefused):
             return None
         final = (state.concat or "").startswith("final")
         return url if final and state.length == self._length else None

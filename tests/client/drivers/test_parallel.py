@@ -103,13 +103,15 @@ def test_a_source_that_changes(side, tmp_path):
     assert tus.server.uploads == {}
 
 
+class Keeps(MemoryResume):
+    """What a run leaves that ends between the join and its forgetting."""
+
+    def remove(self, fingerprint):
+        """Forget nothing."""
+
+
 def test_a_join_that_was_remembered(side):
-    """A run that ended between the join and its forgetting: no byte and no POST follow."""
-
-    class Keeps(MemoryResume):
-        def remove(self, fingerprint):
-            """Forget nothing."""
-
+    """No byte and no POST follow."""
     tus = Tus()
     with tus.client(side, resume=Keeps()) as client:
         first = client.upload(DATA, parallel=3)
@@ -117,6 +119,18 @@ def test_a_join_that_was_remembered(side):
         second = client.upload(DATA, parallel=3)
     assert (second.url, second.resumed) == (first.url, len(DATA))
     assert {request.method for request in tus.seen[before:]} == {"HEAD"}
+
+
+def test_a_join_that_was_remembered_and_a_server_that_is_away(side):
+    """As long as the server does not say that it has lost it, it is not done again."""
+    tus = Tus()
+    with tus.client(side, resume=Keeps(), retries=0) as client:
+        first = client.upload(DATA, parallel=3)
+        made = tus.server.made
+        tus.twist = lambda request: httpx2.Response(503) if str(request.url) == first.url else None
+        with pytest.raises(vectus.ServerUnreachable):
+            client.upload(DATA, parallel=3)
+    assert tus.server.made == made
 
 
 @pytest.mark.usefixtures("unhurried")
