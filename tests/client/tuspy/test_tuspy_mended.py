@@ -171,6 +171,23 @@ async def test_a_file_that_shrinks(tus: ScriptedTus, kind: Any, photo: Path, lef
     assert tus.methods == ["POST", "PATCH"]
 
 
+async def test_a_file_that_is_replaced(tus: ScriptedTus, kind: Any, photo: Path) -> None:
+    """Bytes of another file do not follow those of the first, as they did with tuspy; a new upload
+    takes the new file."""
+    uploader = kind.make(tus, str(photo), chunk_size=300)
+    await kind.do(uploader.upload_chunk())
+    other = photo.with_name("other")
+    other.write_bytes(bytes(1000))
+    other.replace(photo)
+    with pytest.raises(TusUploadFailed, match="changed"):
+        await kind.do(uploader.upload())
+    assert tus.stored(uploader.url) == DATA[:300]
+
+    uploader.url = None
+    await kind.do(uploader.upload())
+    assert tus.stored(uploader.url) == bytes(1000)
+
+
 async def test_a_file_that_is_emptied(tus: ScriptedTus, kind: Any, photo: Path) -> None:
     """It fails as well, before its first byte."""
     tus.will("PATCH", None, None, 403)

@@ -27,7 +27,7 @@ from vectus.client.tuspy.exceptions import TusCommunicationError, TusUploadFaile
 from vectus.client.tuspy.fingerprint import fingerprint, interface
 from vectus.client.tuspy.storage.interface import Storage
 from vectus.client.verdicts import created_url
-from vectus.errors import NotTus
+from vectus.errors import NotTus, SourceChanged
 from vectus.protocol.dialects.tus1_client import read_number
 from vectus.protocol.messages import Headers
 
@@ -128,6 +128,7 @@ class BaseUploader:
         self._retried = 0  # how often the chunk was tried again
         self._key: str | None = None  # under which the URL is stored
         self._once: Source | None = None  # a stream that can be read only once
+        self._file: tuple[int, int] | None = None  # which one is at the path, once bytes of it went
         self._connection = Connection()
         self._aconnection = AsyncConnection()
         weakref.finalize(self, self._connection.close)
@@ -233,10 +234,28 @@ class BaseUploader:
             yield self._once
             return
         with self._stream() as stream:
+            self._refuse_another(stream)
             source = open_source(stream)
             if not source.replayable:
                 self._once = source
             yield source
+
+    def _refuse_another(self, stream: IO[Any]) -> None:
+        """A path may lead to another file by now, of which no byte may follow those of the first.
+
+        Raises:
+            SourceChanged: so it is.
+        """
+        if stream is self.file_stream:
+            return
+        try:
+            about = os.fstat(stream.fileno())
+        except (AttributeError, OSError):  # a subclass has opened what is no file
+            return
+        file = about.st_dev, about.st_ino
+        if self._file not in (None, file):
+            raise SourceChanged(os.fsdecode(self.file_path or ""))
+        self._file = file
 
     @contextmanager
     def _stream(self) -> Iterator[IO[Any]]:

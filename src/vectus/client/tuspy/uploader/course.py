@@ -85,6 +85,7 @@ def _create(uploader: BaseUploader) -> Steps:
             yield from _wait(uploader, error)
     uploader.set_url(url)
     uploader.offset = 0
+    uploader._file = None
 
 
 def _wait(uploader: BaseUploader, error: TusCommunicationError) -> Steps:
