@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any
 
 import pytest
@@ -224,6 +224,30 @@ async def wait_until_back(locker: RedisLocker) -> None:
                     return
             except LockUnavailable:
                 await asyncio.sleep(0.05)
+
+
+async def test_redis_is_a_replica_now(own_redis: Redis) -> None:
+    """Connections may outlive that another server took over, and the one that they lead to writes
+    nothing any more. Whoever looks for it anew finds the other one."""
+    place = own_redis.folder / "place"
+    place.symlink_to(own_redis.folder / "socket")
+    await opened(own_redis.url)
+    lost = Lost()
+    with Redis() as other:
+        await opened(other.url)
+        async with (
+            aclosing(aio.Redis.from_url(own_redis.url)) as client,
+            aclosing(RedisLocker(f"unix://{place}", ttl=LASTING)) as locker,
+        ):
+            async with held(locker, on_lost=lost):
+                await client.replicaof("127.0.0.1", 1)
+                place.unlink()
+                place.symlink_to(other.folder / "socket")
+                with pytest.raises(LockUnavailable):
+                    async with locker.hold("another"):
+                        pytest.fail("Nothing can be written.")
+                assert lost.event.is_set()
+            await wait_until_back(locker)
 
 
 async def test_redis_stands_still(own_redis: Redis) -> None:

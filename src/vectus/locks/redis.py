@@ -393,6 +393,8 @@ class _Session:
             async with asyncio.timeout(self._patience):
                 return await script(keys=keys, args=args)
         except _trouble() as error:
+            if _is_replica(error):
+                self._die()  # a new connection may lead to the server that took over
             raise LockUnavailable(_why(error)) from error
 
     def _until(self, asked: float) -> float:
@@ -434,6 +436,14 @@ def _trouble() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError
 
     return (RedisError, OSError)
+
+
+def _is_replica(error: Exception) -> bool:
+    """Whether a server says that it is not the one to write to any more. It may well keep the
+    connections that it has. Before Redis 7 its word is somewhere in the sentence."""
+    from redis.exceptions import ReadOnlyError
+
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
 
 
 def _why(error: Exception) -> str:
