@@ -188,13 +188,13 @@ class Probe:
         return connection, upload
 
     def run(self, state: tuple[Connection, str], stopped: Stopped) -> Delays:
-        """Ask until stopped, or until the time is over."""
+        """Ask until stopped, or until the time is over, but at least once."""
         connection, upload = state
         head = connection.language.inspect(upload)
         samples: list[tuple[float, float]] = []
         due = time.monotonic()
         end = due + self.seconds
-        while due < end and not stopped():
+        while not samples or (due < end and not stopped()):
             time.sleep(max(0.0, due - time.monotonic()))
             connection.ask(head)
             answered = time.monotonic()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,7 +17,7 @@ sys.path.append(str(ROOT))  # the benchmark is no installed package
 from benchmarks import known, measure  # noqa: E402
 from benchmarks.cases import CASES  # noqa: E402
 from benchmarks.crew import Crew, LoadFailed  # noqa: E402
-from benchmarks.load import Requests, Span, Stream  # noqa: E402
+from benchmarks.load import Probe, Requests, Span, Stream  # noqa: E402
 from benchmarks.servers import Contender, ServerFailed, started  # noqa: E402
 from benchmarks.table import Bound, Row, Sheet, Verdict, render  # noqa: E402
 from benchmarks.wire import Connection, chunks, portions  # noqa: E402
@@ -183,3 +184,13 @@ def test_uploads_are_cut_without_a_gap():
     assert portions(10, 4) == [4, 4, 2]
     assert portions(8, 4) == [4, 4]
     assert chunks(10, 4) == [(0, 4), (4, 4), (8, 2)]
+
+
+def test_a_probe_asks_at_least_once():
+    """However soon it is stopped, it has a delay to tell: on a busy machine it may be that soon."""
+    connection = Mock()
+
+    delays = Probe(Mock()).run((connection, "/files/1"), lambda: True)
+
+    connection.ask.assert_called_once()
+    assert len(delays.within(Span(0.0, 0.0))) == 1

@@ -18,7 +18,7 @@ from vectus.stores.s3.naming import MARK
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.sightings import Sightings
 from vectus.stores.s3.store import S3Store
-from vectus.testing.stores import ID, bytes_of, give, pattern, plan
+from vectus.testing.stores import ID, Held, bytes_of, give, pattern, plan
 
 DATA = pattern(6 * LEAST + 1000)
 WHOLE = Upload(ID, length=len(DATA))
@@ -347,7 +347,7 @@ async def test_calls_are_few(store: S3Store, gateway: FaultyGateway) -> None:
 
     async def small(at: int, size: int) -> None:
         upload = await store.recall(ID)
-        async with store.append(upload, plan(at)) as sink:
+        async with store.append(upload, plan(at), Held(upload.fence)) as sink:
             await give(sink, DATA[at : at + size])
             done = at + size == upload.length
             await sink.commit(replace(upload, offset=at + size, finished=done, announced=done))
