@@ -133,7 +133,7 @@ class Desk:
 
     def report(self) -> None:
         """Tell the caller what went wrong with the notes; on the caller's own thread or loop."""
-        for text in self._notes.complaints():
+        while (text := self._notes.complaint()) is not None:
             self.meter.tell(None, Noticed(text))
 
     def _label(self, part: str | None) -> str | None:
