@@ -217,7 +217,8 @@ class Scans(Protocol):
 
     def scan(self) -> AsyncIterator[Upload]:
         """Yield every upload that could be read, in any order; broken ones are left out. Uploads
-        made or removed meanwhile may or may not come."""
+        made or removed meanwhile may or may not come, and a second scan may leave out what the
+        first one found announced, while it does not expire."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from s3_memory import MemoryS3
@@ -276,3 +277,76 @@ async def test_who_does_not_look_again_forgets(
     await asyncio.sleep(0.01)
 
     assert not store._known.records
+
+
+async def finish(store: S3Store, id: str, **more: Any) -> None:
+    """Create an upload that is settled from its beginning on."""
+    await store.create(replace(DONE, id=id, **more), b"abc")
+
+
+async def test_what_is_settled_is_not_kept_in_memory(
+    store: S3Store, server: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many finished uploads stay there: of each a number, and none is read twice."""
+    monkeypatch.setattr(walk, "MOST_KNOWN", 1)
+    for n in range(10):
+        await finish(store, f"done-{n}")
+    await begin(store, "upload")
+    assert len(await swept(store)) == 11
+    server.asked.clear()
+
+    assert await swept(store) == ["upload"]
+    assert server.count("get_object") == 0
+    assert store._known.records.keys() == {"upload"}
+    assert len(store._known.settled) == 10
+
+
+async def test_what_is_settled_is_read_again_when_its_time_is_over(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before."""
+    await finish(store, "done", expires=time.time() + 1000)
+    seen = [len(await swept(store)) for _ in range(2)]
+    later = time.time() + 1001
+    monkeypatch.setattr("vectus.stores.s3.walk.time.time", lambda: later)
+
+    assert (seen, await swept(store)) == ([1, 0], ["done"])
+
+
+@pytest.mark.parametrize(
+    "unsettled",
+    [{"announced": False}, {"role": Role.PARTIAL}, {"finished": False, "announced": False}],
+    ids=["not told of", "a partial", "not finished"],
+)
+async def test_what_is_not_settled_always_comes(store: S3Store, unsettled: dict[str, Any]) -> None:
+    """Somebody has to finish it, to tell of it, or to pin it."""
+    await finish(store, "done", **unsettled)
+
+    assert [len(await swept(store)) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_what_was_settled_and_has_changed(store: S3Store, server: Counting) -> None:
+    """A record that is another one is read; a tail of an upload that is settled goes unread."""
+    await finish(store, "done")
+    await finish(store, "other")
+    await swept(store)
+    await store.remove("done")
+    await begin(store, "done")
+    server.objects["other.part"] = b"ab"
+    server.asked.clear()
+
+    assert await swept(store) == ["done"]
+    assert server.count("get_object") == 1
+    assert "other.part" not in server.objects
+
+
+async def test_a_note_of_a_join_that_is_settled_goes(store: S3Store, server: Counting) -> None:
+    """One that could not be struck when the join was done is struck by a later look."""
+    final = Upload("final", Role.FINAL, length=3, offset=3, parts=("a",), finished=True)
+    await store.create(replace(final, announced=True), b"abc")
+    await swept(store)
+    store._vault.ledger.enlist("final", ("a",))
+    assert any(name.startswith(".joins/") for name in server.objects)
+    await swept(store)
+
+    assert not any(name.startswith(".joins/") for name in server.objects)

@@ -8,11 +8,13 @@ and no record stays, unless this process put it for a creation that failed: it m
 whose record somebody removed on purpose.
 
 A record that has not changed since the last walk is not read again, up to some number of them, and
-whoever turned out to be a stranger is not asked again.
+whoever turned out to be a stranger is not asked again. Of what is settled, which most uploads are
+sooner or later, only a number is kept in mind, and until when there is nothing to be done.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,9 @@ OLD = 3600.0
 
 MOST_KNOWN = 100_000
 """How many records are kept in mind from one walk to the next, and how many strangers."""
+
+MOST_SETTLED = 2_000_000
+"""The same of records that are settled: each takes a twentieth of the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,16 @@ class Known:
     Args:
         records: by their uploads' ids.
         strangers: entity tags of objects that only look like tails of ours, by name.
+        settled: until when nothing is to be done about an upload, by the mark of its record.
     """
 
     records: dict[str, Sight] = field(default_factory=dict)
     strangers: dict[str, str] = field(default_factory=dict)
+    settled: dict[int, float] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Let the memory go: nobody walks here any more."""
-        self.records, self.strangers = {}, {}
+        self.records, self.strangers, self.settled = {}, {}, {}
 
 
 class Walk:
@@ -92,7 +99,8 @@ class Walk:
         self._folders: frozenset[str] = frozenset()
 
     def step(self) -> list[Upload] | None:
-        """Look at the next page; return the uploads in it, or None after the last."""
+        """Look at the next page; return the uploads in it about which there may be something to do,
+        or None after the last."""
         if self._more is None:
             self._end()
             return None
@@ -102,18 +110,29 @@ class Walk:
         page = self._bucket.list(after=self._more)
         self._more = page.more
         self._folders |= page.folders
-        records = [each for each in page.listed if _id(each.name, INFO)]
-        uploads = [upload for upload in self._readers.map(self._read, records) if upload]
-        closed = {upload.id: upload.closed for upload in uploads}
+        records = {id: each for each in page.listed if (id := _id(each.name, INFO))}
+        settled = {id for id, record in records.items() if self._is_settled(id, record)}
+        unread = {id: record for id, record in records.items() if id not in settled}
+        read = self._readers.map(self._read, unread.keys(), unread.values())
+        uploads = [upload for upload in read if upload]
+        closed = dict.fromkeys(settled, True) | {upload.id: upload.closed for upload in uploads}
         for upload in uploads:
             self._tidy_note(upload)
         for each in page.listed:
             self._visit(each, closed)
         return uploads
 
-    def _read(self, listed: Listed) -> Upload | None:
-        id = _id(listed.name, INFO)
-        assert id is not None
+    def _is_settled(self, id: str, listed: Listed) -> bool:
+        """Whether there was nothing to do about an upload, nor is now: its record is the same, its
+        time is not over, and it has left no note of a join."""
+        mark = _mark(listed)
+        until = self._known.settled.get(mark, 0.0)
+        if not listed.etag or until <= time.time() or id in self._notes:
+            return False
+        self._found.settled[mark] = until
+        return True
+
+    def _read(self, id: str, listed: Listed) -> Upload | None:
         sight = self._known.records.get(id)
         if sight is None or not sight.etag or sight.etag != listed.etag:
             try:
@@ -123,9 +142,16 @@ class Walk:
             except StoreError:
                 return None
             sight = Sight(listed.etag, kept.upload, kept.state.multipart)
-        if len(self._found.records) < MOST_KNOWN:
-            self._found.records[id] = sight
+        self._keep(id, listed, sight)
         return sight.upload
+
+    def _keep(self, id: str, listed: Listed, sight: Sight) -> None:
+        """Keep in mind what was read, as far as there is room."""
+        found = self._found
+        if _settles(sight.upload) and len(found.settled) < MOST_SETTLED:
+            found.settled[_mark(listed)] = sight.upload.expires or math.inf
+        elif len(found.records) < MOST_KNOWN:
+            found.records[id] = sight
 
     # Tails.
 
@@ -197,6 +223,7 @@ class Walk:
             pass  # some servers cannot list them
         self._known.records = self._found.records
         self._known.strangers = self._found.strangers
+        self._known.settled = self._found.settled
 
     def _tidy_claims(self) -> None:
         for note, id, key in self._vault.claims.listed(before=time.time() - OLD):
@@ -239,6 +266,18 @@ class Walk:
             failed = kept.upload.failed is not None
             return failed or self._vault.ledger.multipart(each.name) not in (None, each.multipart)
         return kept.state.multipart != each.multipart
+
+
+def _settles(upload: Upload) -> bool:
+    """Whether nothing is to be done about an upload until it expires. A partial is never settled,
+    as it may be pinned, joined and used up."""
+    return upload.finished and upload.announced and upload.role is not Role.PARTIAL
+
+
+def _mark(listed: Listed) -> int:
+    """What stands for a record in memory: 64 bits of its name and its entity tag. That two of two
+    million are the same happens once in ten million times."""
+    return hash((listed.name, listed.etag))
 
 
 def _id(name: str, ending: str) -> str | None:
