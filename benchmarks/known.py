@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.servers import Contender
@@ -150,3 +150,9 @@ def vectus_on_s3(name: str = OURS, **options: object) -> Contender:
     url = f"s3://{{bucket}}/{PREFIX}?endpoint={{endpoint}}&spool_directory={{dir}}{told}"
     serve = ("serve", url, *SERVE[2:])
     return Contender(name, (*vectus_command(), *serve), ready="Listening on ")
+
+
+def often_swept() -> Contender:
+    """Return vectus with a bucket at which its sweeper looks every few seconds."""
+    plain = vectus_on_s3()
+    return replace(plain, command=(*script("often"), *plain.command[1:]))

@@ -65,8 +65,9 @@ REASONS: Mapping[tuple[str, str], str] = {
         "run to run is plain ASGI, by a factor of three, and with it the ratio."
     ),
     ("client", "tuspy's best"): (
-        "A bare socket that reads the file and sends it, and does nothing else, is the floor here, "
-        "and it is above this bound: what is left is the kernel's copying."
+        "A bare socket that reads the file and sends it, and does nothing else, is the floor here: "
+        "the bound leaves about as much as that takes. What would take less is sendfile, but it "
+        "sends what is in the file later on, and not what was compared with its time and size."
     ),
     ("client", "asyncio's"): (
         "asyncio sends what a socket does not take at once a second time, from a buffer of its own."

@@ -42,7 +42,7 @@ from vectus.stores.s3.parts import choose, usual
 from vectus.stores.s3.place import Place
 from vectus.stores.s3.store import SCAN_EVERY
 from vectus.stores.s3.threads import READERS, Threads
-from vectus.stores.s3.walk import MOST_KNOWN
+from vectus.stores.s3.walk import MOST_KNOWN, MOST_SETTLED
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scaling.md"
 BEGIN = "<!-- Made by scripts/cost_sheet.py from benchmarks/results: measure anew, do not edit. -->"
@@ -66,6 +66,8 @@ PAGE_OF_KEYS = 1000
 """How many objects S3 lists in one call."""
 FINISHED = 1_000_000
 """Finished uploads that nobody has moved away."""
+SETTLED = 240
+"""Bytes of memory for each of them during a look, at most; a test sees to it."""
 
 STORED_PRICE = 0.023
 """Dollars for a GB in a month."""
@@ -140,6 +142,11 @@ class Figures:
         return self.value("s3-sweep", "CPU") / 1000
 
     @property
+    def passing(self) -> float:
+        """CPU seconds for a finished upload that the sweeper passes by."""
+        return self.value("s3-sweep", "a later look: CPU, finished") / 1000
+
+    @property
     def cpu(self) -> float:
         """CPU seconds for a GiB."""
         return self.value("s3", "one upload: CPU")
@@ -204,7 +211,10 @@ def known(figures: Figures) -> Iterator[list[str]]:
     yield ["… for one that waits for room in the spool", size(figures.crowded), "`s3-memory`"]
     yield ["… for an upload that the sweeper has seen", size(figures.record), "`s3-sweep`"]
     yield ["… of which it keeps in mind at most", number(MOST_KNOWN), "`MOST_KNOWN`"]
+    yield ["… for a finished one, at most", size(SETTLED), "a test"]
+    yield ["… of which it keeps in mind at most", number(MOST_SETTLED), "`MOST_SETTLED`"]
     yield ["CPU for a record that it reads", f"{figures.reading * 1000:.1f} ms", "`s3-sweep`"]
+    yield ["… for a finished one, seen before", f"{figures.passing * 1000:.2f} ms", "`s3-sweep`"]
     yield ["commands to Redis for a PATCH", f"{commands(figures):.0f}", "`locks`"]
     yield ["connections to Redis", f"{connections(figures):.0f}", "`locks`"]
     yield ["a part", size(usual(SIZE)), "what is usual for its length"]
@@ -415,8 +425,7 @@ def sweeping(figures: Figures, lasts: float) -> Iterator[Row]:
     """
     looks, listed = 3600 / scan(), f"(1 + 2N / {PAGE_OF_KEYS} + N / {PAGE_OF_KEYS}) LIST"
     anew, changed = 1 + scan() / lasts, f"N × (1 + {scan():.0f} s / {lasts:.0f} s)"
-    unknown = f"{number(FINISHED)} × (1 - {number(MOST_KNOWN)} / (N + {number(FINISHED)}))"
-    listed_too = f"{number(2 * FINISHED)} / {PAGE_OF_KEYS} LIST"
+    done, listed_too = number(FINISHED), f"{number(2 * FINISHED)} / {PAGE_OF_KEYS} LIST"
     each, cpu = figures.reading, f"{figures.reading * 1000:.1f} ms"
     yield (
         "the sweeper's calls, an hour",
@@ -426,16 +435,31 @@ def sweeping(figures: Figures, lasts: float) -> Iterator[Row]:
     yield "… CPU of it, each time", f"{changed} × {cpu}", lambda n: seconds(n * anew * each)
     yield (
         "… calls more, with a million finished uploads there",
-        f"{looks:.0f} × ({listed_too} + {unknown} GET)",
-        lambda n: called(Calls(2 * FINISHED / PAGE_OF_KEYS, unread(n)).times(looks)),
+        f"{looks:.0f} × {listed_too}",
+        lambda _: called(Calls(2 * FINISHED / PAGE_OF_KEYS, 0).times(looks)),
     )
-    yield "… CPU of that, each time", f"{unknown} × {cpu}", lambda n: seconds(unread(n) * each)
+    yield (
+        "… CPU of that, each time",
+        f"{done} × {figures.passing * 1000:.2f} ms",
+        lambda _: seconds(FINISHED * figures.passing),
+    )
+    yield (
+        "… memory of that, in the process that sweeps",
+        f"{done} × {size(SETTLED)}",
+        lambda _: size(FINISHED * SETTLED),
+    )
     yield (
         "calls when all processes start anew",
         f"P × ({listed} + N GET)",
         lambda n: called(Calls(pages(n), n).times(processes(n))),
     )
     yield "… CPU of it, each process", f"N × {cpu}", lambda n: seconds(n * each)
+    yield (
+        "… calls more, with a million finished uploads there",
+        f"P × ({listed_too} + {done} GET)",
+        lambda n: called(Calls(2 * FINISHED / PAGE_OF_KEYS, FINISHED).times(processes(n))),
+    )
+    yield "… CPU of that, each process", f"{done} × {cpu}", lambda _: seconds(FINISHED * each)
 
 
 def processes(uploads: int) -> int:
@@ -452,12 +476,6 @@ def pages(uploads: int) -> int:
 def in_mind(uploads: int) -> int:
     """Return how many records are kept in mind from one look to the next."""
     return min(uploads, MOST_KNOWN)
-
-
-def unread(uploads: int) -> float:
-    """Return how many records of finished uploads are read at each look, as no more can be kept in
-    mind; those of uploads under way are kept as well, though they are read anyway."""
-    return FINISHED * (1 - MOST_KNOWN / (uploads + FINISHED))
 
 
 def renewed(uploads: int) -> float:

@@ -47,7 +47,7 @@ CASES = (
     Case("s3", "into S3: a sink that throws parts away", s3.into_sink),
     Case("s3-rgw", "into S3: Ceph RGW", s3.into_rgw),
     Case("s3-memory", "into S3: 200 half-sent PATCHes", s3.half_sent),
-    Case("s3-sweep", "into S3: a new process, with many uploads there", sweeps.first_look),
+    Case("s3-sweep", "into S3: a new process, with many uploads there", sweeps.looks),
     Case("s3-calls", "into S3: calls", calls.at_s3),
     Case("locks", "locks in Redis: commands", calls.at_redis),
 )

@@ -1,9 +1,10 @@
-"""What a process costs that has only just started before a bucket with uploads in it: its sweeper
-looks at every record once, and keeps in mind what it saw."""
+"""What a process costs before a bucket with uploads in it: its sweeper looks at every record once,
+keeps in mind what it saw, and looks again now and then."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 from benchmarks import buckets, known, measure
 from benchmarks.bench import KIB, Bench
 from benchmarks.buckets import BUCKET, Bucket
-from benchmarks.servers import Contender, ServerFailed, started
+from benchmarks.load import SMALL
+from benchmarks.servers import Contender, Server, ServerFailed, started
 from benchmarks.table import OURS, Row, Sheet
 from benchmarks.wire import Connection
 
@@ -21,40 +23,69 @@ LAST = "ListMultipartUploads"
 """What the sweeper does last."""
 
 CALLS, MEMORY, CPU, NONE = "calls", "memory", "CPU", "none"
+LATER = "later "
+"""Before what a later look costs."""
+
+SETTLED = "settled: "
+"""Before what it is with uploads that are finished."""
 
 
-def first_look(bench: Bench) -> Sequence[Row]:
-    """Start with one upload there, and with many."""
-    number = bench.scale.uploads
-    with buckets.sink(bench.directory) as bucket:
-        contender = bucket.given_to(known.vectus_on_s3())
-        seed(bench, bucket, contender, 1)
-        few = looked(bench, bucket, contender)
-        seed(bench, bucket, contender, number)
-        many = looked(bench, bucket, contender)
-    more = number - 1
+def looks(bench: Bench) -> Sequence[Row]:
+    """Start with one upload there, and with many, that are unfinished or finished."""
     sheet = Sheet()
-    sheet.note(OURS, {name: (many[name] - few[name]) / more for name in many})
-    sheet.note(OURS, {NONE: few[CALLS] - 1})
+    none, unfinished = each_costs(bench, 0)
+    sheet.note(OURS, {NONE: none, **unfinished})
+    _, finished = each_costs(bench, SMALL)
+    sheet.note(OURS, {f"{SETTLED}{name}": value for name, value in finished.items()})
     return [
         sheet.row(NONE, CALLS, title="calls with nothing there"),
         sheet.row(CALLS, "each", title="calls for an upload that is there"),
         sheet.row(CPU, "ms each"),
         sheet.row(MEMORY, "KiB each", title="memory from then on"),
+        sheet.row(f"{SETTLED}{LATER}{CALLS}", "each", title="a later look: calls, finished"),
+        sheet.row(f"{SETTLED}{LATER}{CPU}", "ms each", title="a later look: CPU, finished"),
     ]
 
 
+def each_costs(bench: Bench, content: int) -> tuple[float, Mapping[str, float]]:
+    """Return the calls with none there, and what each costs: three quarters of them beside all,
+    as the first ones have it make threads and connections.
+
+    Args:
+        bench: where, and how many.
+        content: bytes of each, which is finished then; 0 for one that is not.
+    """
+    number, fewer = bench.scale.uploads, bench.scale.uploads // 4
+    with buckets.sink(bench.directory) as bucket:
+        contender = bucket.given_to(known.often_swept())
+        seed(bench, bucket, contender, fewer, content)
+        few = looked(bench, bucket, contender)
+        seed(bench, bucket, contender, number, content)
+        many = looked(bench, bucket, contender)
+    each = {name: (many[name] - few[name]) / (number - fewer) for name in many}
+    return few[CALLS] - fewer * each[CALLS], each
+
+
 def looked(bench: Bench, bucket: Bucket, contender: Contender) -> Mapping[str, float]:
-    """Return what a start took, until nothing more is done."""
+    """Return what a start took, and what the next look did."""
     before = bucket.calls()
     with started(contender, bench.directory) as server:
-        await_call(bucket, LAST, before[LAST])
-        measure.rest(server.pid)
-        return {
-            CALLS: (bucket.calls() - before).total(),
-            CPU: measure.cpu(server.pid) * 1000,
-            MEMORY: measure.resident(server.pid) / KIB,
-        }
+        first = after(bucket, server, before, 1)
+        second = after(bucket, server, before, 2)
+        last = after(bucket, server, before, 3)
+    later = {f"{LATER}{name}": last[name] - second[name] for name in (CALLS, CPU)}
+    return {**first, MEMORY: second[MEMORY], **later}
+
+
+def after(bucket: Bucket, server: Server, before: Counter[str], times: int) -> Mapping[str, float]:
+    """Return what a server has taken when it has looked so many times, and rests."""
+    await_call(bucket, LAST, before[LAST] + times - 1)
+    measure.rest(server.pid)
+    return {
+        CALLS: (bucket.calls() - before).total(),
+        CPU: measure.cpu(server.pid) * 1000,
+        MEMORY: measure.resident(server.pid) / KIB,
+    }
 
 
 def await_call(bucket: Bucket, name: str, times: int) -> None:
@@ -66,11 +97,14 @@ def await_call(bucket: Bucket, name: str, times: int) -> None:
         time.sleep(0.1)
 
 
-def seed(bench: Bench, bucket: Bucket, contender: Contender, number: int) -> None:
-    """Have so many uploads in the bucket: one that the server makes, and copies of its record."""
+def seed(bench: Bench, bucket: Bucket, contender: Contender, number: int, content: int) -> None:
+    """Have so many uploads in the bucket: one that the server makes, and copies of it."""
     with started(contender, bench.directory) as server:
         connection = Connection(server.target)
-        id = connection.create(1 << 20).rpartition("/")[2]
+        url = connection.create(content or 1 << 20)
+        if content:
+            connection.append(url, 0, content)
+        id = url.rpartition("/")[2]
         record = Objects(bucket).get(f"{id}.info")
         connection.remove(f"/files/{id}")
         connection.close()
@@ -78,6 +112,8 @@ def seed(bench: Bench, bucket: Bucket, contender: Contender, number: int) -> Non
     for each in range(number):
         name = f"{each:0{len(id)}}"
         objects.put(f"{name}.info", record.replace(id.encode(), name.encode()))
+        if content:
+            objects.put(name, bytes(content))
 
 
 class Objects:

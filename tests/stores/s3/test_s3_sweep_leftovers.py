@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -299,6 +301,18 @@ async def test_what_is_settled_is_not_kept_in_memory(
     assert server.count("get_object") == 0
     assert store._known.records.keys() == {"upload"}
     assert len(store._known.settled) == 10
+
+
+async def test_what_is_settled_takes_little_memory(store: S3Store, server: Counting) -> None:
+    """120 bytes of each, which docs/scaling.md reckons with; twice that during a walk."""
+    for n in range(2000):
+        await finish(store, f"done-{n}", expires=time.time() + 1000)
+    await swept(store)
+    settled = store._known.settled
+    parts = sys.getsizeof(settled) + sum(map(sys.getsizeof, itertools.chain(*settled.items())))
+
+    assert len(settled) == 2000
+    assert parts <= 120 * len(settled)
 
 
 async def test_what_is_settled_is_read_again_when_its_time_is_over(
