@@ -170,10 +170,11 @@ async def fork_and_leave(locker: FileLocker, id: str) -> None:
 
 
 def raw_fork() -> int:
-    """Fork without Python's hooks."""
+    """Fork without Python's hooks, but holding the interpreter's lock: else another thread may have
+    it at that moment, and the child would wait for it for ever."""
     import ctypes
 
-    return int(ctypes.CDLL(None).fork())
+    return int(ctypes.PyDLL(None).fork())
 
 
 def listen() -> None:

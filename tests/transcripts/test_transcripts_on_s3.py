@@ -64,4 +64,4 @@ async def test_on_a_real_bucket(
     script: Transcript, serve_s3: Callable[[dict[str, Any]], ServerProcess]
 ) -> None:
     """Clients are answered as they are where uploads are in files, and the same is kept."""
-    await ServerPlayer(serve_s3, OWN).play(script)
+    await ServerPlayer(serve_s3, OWN, asks_again=True).play(script)
