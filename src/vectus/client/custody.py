@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from threading import get_ident
 from typing import Protocol
 
 from vectus.client.commands import Held
@@ -95,7 +94,9 @@ class Custody:
     def close(self) -> None:
         """Let nobody read any more, and free it now or after the last read that is under way."""
         with self._lock:
-            self._readers.discard(get_ident())  # a Ctrl-C may have come before its read, or after
+            self._readers.discard(
+                threading.get_ident()
+            )  # a Ctrl-C may have come before its read, or after
             last = not self._closed and not self._readers
             self._closed = True
         if last:
@@ -108,12 +109,12 @@ class Custody:
         with self._lock:
             if self._closed:
                 raise UploadCancelled
-            self._readers.add(get_ident())
+            self._readers.add(threading.get_ident())
 
     def __exit__(self, *failure: object) -> None:
         """Have read."""
         with self._lock:
-            self._readers.discard(get_ident())
+            self._readers.discard(threading.get_ident())
             last = self._closed and not self._readers
         if last:
             self._free()

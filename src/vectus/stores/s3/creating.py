@@ -55,8 +55,17 @@ class Creations:
         tail = b"" if upload.finished else data
         state = State(schedule, tail=len(tail), crc=zlib.crc32(tail))
         self._take_key(upload)
-        tag = self._prepare(upload, data)
-        self._record(upload, replace(state, tag=tag))
+        try:
+            tag = self._put_first(upload, data)
+            self._record(upload, replace(state, tag=tag))
+        except Taken:
+            raise UploadExists(upload.id) from None
+        except _REFUSALS:
+            self._undo(upload)
+            raise
+        except StoreError:
+            self._leave(upload)
+            raise
         if upload.finished:
             self._claims.drop(upload)
 
@@ -67,20 +76,8 @@ class Creations:
             self._claims.drop(upload)
             raise
 
-    def _prepare(self, upload: Upload, data: bytes) -> str:
-        """Put what a record that is about to be made will count on; return a tail's entity tag."""
-        try:
-            return self._put_first(upload, data)
-        except Taken:
-            raise UploadExists(upload.id) from None
-        except _REFUSALS:
-            self._undo(upload)
-            raise
-        except StoreError:
-            self._leave(upload)
-            raise
-
     def _put_first(self, upload: Upload, data: bytes) -> str:
+        """Put what a record that is about to be made will count on; return a tail's entity tag."""
         if upload.role is Role.FINAL:
             self._ledger.enlist(upload.id, upload.parts)
         elif upload.finished:
@@ -95,12 +92,6 @@ class Creations:
         except Taken:
             if upload.finished:
                 self._objects.delete(upload)  # it was put where nothing was
-            raise UploadExists(upload.id) from None
-        except _REFUSALS:
-            self._undo(upload)
-            raise
-        except StoreError:
-            self._leave(upload)
             raise
 
     def _undo(self, upload: Upload) -> None:

@@ -111,11 +111,11 @@ class Walk:
         self._more = page.more
         self._folders |= page.folders
         records = {id: each for each in page.listed if (id := _id(each.name, INFO))}
-        settled = {id for id, record in records.items() if self._is_settled(id, record)}
-        unread = {id: record for id, record in records.items() if id not in settled}
+        unread = {id: each for id, each in records.items() if not self._is_settled(id, each)}
         read = self._readers.map(self._read, unread.keys(), unread.values())
         uploads = [upload for upload in read if upload]
-        closed = dict.fromkeys(settled, True) | {upload.id: upload.closed for upload in uploads}
+        closed = {id: id not in unread for id in records}
+        closed |= {upload.id: upload.closed for upload in uploads}
         for upload in uploads:
             self._tidy_note(upload)
         for each in page.listed:
